@@ -353,6 +353,7 @@ class Meter:
         state_dir: str | PathLike[str] | None,
         ledger: str | PathLike[str] | None,
         linger_ms: float,
+        retention: float | None,
         remotes: Sequence[dict[str, Any]],
         backend: str,
         budget: int | None,
@@ -860,6 +861,36 @@ def ledger_compact(ledger: str | PathLike[str], progress: Callable[[int, int], o
     Raises:
         ValueError: There is no ledger.
         LedgerError: It cannot be written.
+    """
+
+def ledger_prune(
+    ledger: str | PathLike[str],
+    since: int | None,
+    until: int | None,
+    conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+    keep_rollups: bool,
+    erase: bool,
+    dry_run: bool,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[int, int]:
+    """Delete calls of a ledger, in batches between which programs write.
+
+    Args:
+        ledger: The ledger's file.
+        since: Only calls that began at or after this time, in nanoseconds since 1970.
+        until: Only calls that began before this time.
+        conditions: The filter, as of `LedgerReader`.
+        keep_rollups: Whether reports still count the calls.
+        erase: Whether texts that only these calls have are deleted as well.
+        dry_run: Whether the calls are only counted.
+        progress: Called with the calls that are deleted, and all that will be.
+
+    Returns:
+        The number of calls, and the bytes of the file that are unused.
+
+    Raises:
+        ValueError: A field is unknown.
+        LedgerError: The ledger cannot be read or written.
     """
 
 def work_for(user: int, group: int) -> None:

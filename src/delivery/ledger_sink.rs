@@ -1,17 +1,33 @@
 //! The ledger as a destination.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
 use crate::ledger::{Spending, Writer, unusable_after_fork};
+use crate::sys::clock::unix_ns;
 
 /// Writes events to the ledger file.
 pub struct LedgerSink {
     writer: Writer,
     linger: Duration,
+    retention: Option<Retention>,
 }
+
+/// The rule by which old calls are deleted.
+struct Retention {
+    /// The age at which calls are deleted.
+    age: Duration,
+    /// When old calls are looked for again.
+    next: Instant,
+}
+
+/// How often old calls are looked for, and how long after the start first.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The most calls that are deleted after a batch, unless the batch has more: then as many. So the ledger does not grow.
+const DELETED: usize = 1_000;
 
 impl LedgerSink {
     /// The name of its cursor.
@@ -21,7 +37,26 @@ impl LedgerSink {
     /// `spending` tells which budgets an event counts for.
     #[must_use]
     pub fn new(path: &Path, linger: Duration, spending: Option<Spending>) -> Self {
-        Self { writer: Writer::new(path).with_spending(spending), linger }
+        Self { writer: Writer::new(path).with_spending(spending), linger, retention: None }
+    }
+
+    /// The same destination, which deletes calls of this age.
+    #[must_use]
+    pub fn with_retention(self, age: Option<Duration>) -> Self {
+        let retention = age.map(|age| Retention { age, next: Instant::now() + FIRST_LOOK });
+        Self { retention, ..self }
+    }
+
+    /// Deletes some of the old calls, if it is time to. A failure is not one of the events that were just stored: the next batch tries
+    /// again, and fails itself if the ledger cannot be written.
+    fn retain(&mut self, delivered: usize) {
+        let now = Instant::now();
+        let Some(retention) = self.retention.as_mut().filter(|retention| now >= retention.next) else { return };
+        let before = unix_ns().saturating_sub(u64::try_from(retention.age.as_nanos()).unwrap_or(u64::MAX));
+        let most = delivered.max(DELETED);
+        if self.writer.prune_some(before, most).is_ok_and(|deleted| deleted < most as u64) {
+            retention.next = now + LOOK_EVERY;
+        }
     }
 }
 
@@ -32,7 +67,10 @@ impl LocalSink for LedgerSink {
 
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
         match self.writer.write(events) {
-            Ok(written) => Ok(Delivered { accepted: written.new, duplicates: written.known }),
+            Ok(written) => {
+                self.retain(events.len());
+                Ok(Delivered { accepted: written.new, duplicates: written.known })
+            }
             Err(error) => Err(Failure { is_busy: error.is_busy(), reason: error.to_string(), retry_after: None }),
         }
     }

@@ -94,7 +94,8 @@ impl Scan {
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
         let present = self.present()?;
         // A file on a read-only disk may have an older schema.
-        let column = |name: &str| if present.iter().any(|one| one == name) { format!(", {name}") } else { ", NULL".into() };
+        let column =
+            |name: &str| if present.iter().any(|one| one == name) { format!(", {name}") } else { ", NULL".into() };
         let columns: String = self.columns.iter().map(|(name, _)| column(name)).collect();
         let (position, order) = if self.by_time {
             values.push(Value::Integer(self.after.0));

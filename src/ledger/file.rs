@@ -57,6 +57,8 @@ impl LedgerFile {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut leased = connect(path, flags, record.as_ref(), replaced)?;
         let mut connection = leased.connection()?;
+        // Only for a new file: pages that a pruning has freed can be given back without writing the file anew.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
         schema::migrate(&mut connection)?;

@@ -6,6 +6,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
+use super::dimension::HOUR_NS;
 use super::error::LedgerError;
 use super::file::LedgerFile;
 use super::filter::Filter;
@@ -50,6 +51,14 @@ impl Open {
             Self::File(file) => file.is_current(),
             Self::Empty(_) => Ok(is_empty(path)),
         }
+    }
+}
+
+/// The time of an event if `is_it` says so or there is nothing else, or else the beginning of an hour.
+fn end_of(event: Option<i64>, hour: Option<i64>, is_it: impl Fn(i64, i64) -> bool) -> Option<i64> {
+    match (event, hour) {
+        (Some(event), Some(hour)) => Some(if is_it(event, hour) { event } else { hour }),
+        (event, hour) => event.or(hour),
     }
 }
 
@@ -131,7 +140,8 @@ impl Reader {
         Ok(self.connection()?.query_row(query, [id], |row| row.get(0))?)
     }
 
-    /// When the first and the last event began, in nanoseconds since the Unix epoch; `None` if there are no events.
+    /// When the first and the last event began, in nanoseconds since the Unix epoch; `None` if there are no events. Of events that were
+    /// deleted and whose sums were kept, the hour counts.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -144,7 +154,15 @@ impl Reader {
             let query = format!("SELECT {function}(started_at) FROM events");
             *end = connection.query_row(&query, (), |row| row.get::<_, Option<i64>>(0))?;
         }
-        Ok(ends[0].zip(ends[1]).map(|(first, last)| (first.max(0) as u64, last.max(0) as u64)))
+        let mut hours = [None; 2];
+        for (hour, function) in hours.iter_mut().zip(["min", "max"]) {
+            let query = format!("SELECT {function}(hour) FROM hourly");
+            let found = connection.query_row(&query, (), |row| row.get::<_, Option<i64>>(0))?;
+            *hour = found.map(|hour| hour.saturating_mul(HOUR_NS as i64));
+        }
+        let first = end_of(ends[0], hours[0], |event, hour| event - event % HOUR_NS as i64 <= hour);
+        let last = end_of(ends[1], hours[1], |event, hour| event >= hour);
+        Ok(first.zip(last).map(|(first, last)| (first.max(0) as u64, last.max(0) as u64)))
     }
 
     /// The highest sequence number; 0 if there are no events.

@@ -59,9 +59,10 @@ pub struct RepricedModel {
     pub after: Usd,
 }
 
-struct Stored {
-    seq: i64,
-    id: String,
+/// What a stored event says that prices and sums depend on.
+pub(super) struct Stored {
+    pub(super) seq: i64,
+    pub(super) id: String,
     started_at: u64,
     provider: String,
     model: String,
@@ -99,7 +100,7 @@ impl Writer {
         loop {
             let behavior = if is_dry_run { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
             let transaction = connection.transaction_with_behavior(behavior)?;
-            let page = read_page(&transaction, filter, after)?;
+            let page = read_page(&transaction, filter, after, PAGE)?;
             let Some(last) = page.last() else { break };
             (after, examined) = (last.seq, examined + page.len() as u64);
             let mut hours = Hours::default();
@@ -174,7 +175,13 @@ impl Repacked {
     }
 }
 
-fn read_page(connection: &Connection, filter: &Filter, after: i64) -> Result<Vec<Stored>, LedgerError> {
+/// The next events after a sequence number, in order of arrival, at most `limit`.
+pub(super) fn read_page(
+    connection: &Connection,
+    filter: &Filter,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Stored>, LedgerError> {
     let mut values = Vec::new();
     let clause = filter.clause(&mut values);
     let joint = if clause.is_empty() { " WHERE" } else { " AND" };
@@ -183,7 +190,7 @@ fn read_page(connection: &Connection, filter: &Filter, after: i64) -> Result<Vec
             computed_cost_usd, cost_notes, priced_as, catalog, service_tier, region, batch, agent, feature, team, customer
         FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?"
     );
-    values.extend([Value::Integer(after), Value::Integer(PAGE as i64)]);
+    values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut page = Vec::new();
@@ -261,7 +268,7 @@ impl Stored {
     }
 
     /// The fields of the event on which prices and sums depend.
-    fn event(&self) -> UsageEvent<'_> {
+    pub(super) fn event(&self) -> UsageEvent<'_> {
         let [agent, feature, team, customer] = self.attribution.each_ref().map(Option::as_deref);
         UsageEvent {
             started_at: self.started_at,

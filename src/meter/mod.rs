@@ -53,6 +53,8 @@ pub struct Settings {
     pub ledger: Option<PathBuf>,
     /// How long events wait for others, so that one transaction of the ledger stores them.
     pub linger: Duration,
+    /// The age at which the ledger deletes calls; `None` keeps them.
+    pub retention: Option<Duration>,
     /// Further destinations.
     pub remotes: Vec<RemoteSettings>,
     /// How segments are written.
@@ -172,6 +174,7 @@ impl Meter {
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
             || old.linger != settings.linger
+            || old.retention != settings.retention
             || old.remotes != settings.remotes
             || old.backend != settings.backend
             || old.budget != settings.budget
@@ -473,8 +476,10 @@ fn open(settings: &Settings, limits: &Arc<Limits>) -> Pipeline {
 
 /// The destinations in the settings.
 fn destinations(settings: &Settings, limits: &Arc<Limits>) -> Vec<Destination> {
-    let local =
-        |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path, settings.linger, Some(limits.spending()))));
+    let local = |path: &PathBuf| {
+        let sink = LedgerSink::new(path, settings.linger, Some(limits.spending()));
+        Destination::Local(Box::new(sink.with_retention(settings.retention)))
+    };
     let remote = |remote: &RemoteSettings| {
         Destination::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
     };

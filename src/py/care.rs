@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::journals::os_error;
-use crate::ledger::{self, Copied, LedgerError, Reader, Watch, Writer};
+use super::ledger::{Where, filter};
+use crate::ledger::{self, Copied, LedgerError, Pruning, Reader, Watch, Writer};
 use crate::sys::owner;
 
 /// How often the progress is reported and signals are handled.
@@ -124,6 +125,28 @@ pub(super) fn ledger_compact(
 pub(super) fn deadline(seconds: Option<f64>) -> Option<Instant> {
     let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     limit.and_then(|limit| Instant::now().checked_add(limit))
+}
+
+#[doc = stub_doc!("ledger_prune")]
+#[pyfunction]
+#[pyo3(signature = (ledger, since, until, conditions, keep_rollups, erase, dry_run, progress))]
+#[expect(clippy::too_many_arguments, reason = "the parts of a selection are arguments")]
+pub(super) fn ledger_prune(
+    py: Python<'_>,
+    ledger: PathBuf,
+    since: Option<u64>,
+    until: Option<u64>,
+    conditions: Where,
+    keep_rollups: bool,
+    erase: bool,
+    dry_run: bool,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(u64, u64)> {
+    let filter = filter(since, until, conditions)?;
+    let pruning = Pruning { keeps_sums: keep_rollups, is_dry_run: dry_run, erases: erase };
+    let work = move |watch: &Arc<Watch>| Writer::new(&ledger).prune(&filter, pruning, watch);
+    let pruned = watched(py, progress, Watch::default(), work)?;
+    Ok((pruned.events, pruned.free_bytes))
 }
 
 #[doc = stub_doc!("work_for")]

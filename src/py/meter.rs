@@ -99,6 +99,7 @@ impl PyMeter {
                 state_dir: None,
                 ledger: None,
                 linger: Duration::ZERO,
+                retention: None,
                 remotes: Vec::new(),
                 backend: Backend::Mapped,
                 budget: None,
@@ -116,7 +117,7 @@ impl PyMeter {
     }
 
     #[doc = stub_doc!("Meter.configure")]
-    #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, remotes, backend, budget, budget_state, max_age, catalog, long_tail, overrides, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, retention, remotes, backend, budget, budget_state, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -125,6 +126,7 @@ impl PyMeter {
         state_dir: Option<PathBuf>,
         ledger: Option<PathBuf>,
         linger_ms: f64,
+        retention: Option<f64>,
         remotes: Vec<RemoteArguments>,
         backend: &str,
         budget: Option<u64>,
@@ -148,6 +150,7 @@ impl PyMeter {
             state_dir: state_dir.filter(|_| backend != "memory"),
             ledger,
             linger: seconds("linger_ms", linger_ms / 1000.0)?,
+            retention: retention.map(|age| seconds("retention", age)).transpose()?,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
             budget_state,

@@ -45,7 +45,9 @@ mod _core {
     #[pymodule_export]
     use super::capture::{PyScanner, header_values, normalize_usage};
     #[pymodule_export]
-    use super::care::{ledger_backup, ledger_check, ledger_compact, ledger_pack, ledger_restore, work_for};
+    use super::care::{
+        ledger_backup, ledger_check, ledger_compact, ledger_pack, ledger_prune, ledger_restore, work_for,
+    };
     #[pymodule_export]
     use super::destination::{check_destination, cloud, schemes};
     #[pymodule_export]

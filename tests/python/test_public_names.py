@@ -49,6 +49,7 @@ MEMBERS = {
         "last",
         "newest",
         "percentiles",
+        "prune",
         "period",
         "query",
         "report",

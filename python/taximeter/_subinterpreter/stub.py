@@ -42,6 +42,7 @@ __all__ = [
     "ledger_backup",
     "ledger_check",
     "ledger_compact",
+    "ledger_prune",
     "ledger_restore",
     "normalize_usage",
     "quarantine",
@@ -274,6 +275,7 @@ ledger_backup: Callable[..., Any] = _refuse
 ledger_restore: Callable[..., Any] = _refuse
 ledger_check: Callable[..., Any] = _refuse
 ledger_compact: Callable[..., Any] = _refuse
+ledger_prune: Callable[..., Any] = _refuse
 work_for: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from .. import _default
 from ..errors import ConfigError
 from ..ledger import Ledger, restore
 from ..sanitize import printable, spreadsheet_cell
@@ -22,6 +23,8 @@ from .render import answer, counted, say
 
 __all__ = ["add_commands"]
 
+_MUCH_FREE: Final = 1_000_000
+"""The unused bytes of the file that are worth a remark."""
 _MOST_ROWS: Final = 1_000
 """The rows of a table. JSON and CSV have all."""
 
@@ -33,6 +36,11 @@ def add_commands(add: Add) -> None:
     backup.add_argument("--force", action="store_true", help="replace the file if it exists")
     put = add("restore", _restore, "put a backup in the place of the ledger, and keep the replaced one")
     put.add_argument("file", metavar="FILE", help="the backup")
+    prune = add("prune", _prune, "delete old calls, or those of a customer, with their sums")
+    prune.add_argument("--before", metavar="WHEN", help="calls that began before this moment, such as 400d or 2026-01-01")
+    prune.add_argument("--customer", metavar="NAME", help="only calls of this customer; see also ledger compact")
+    prune.add_argument("--keep-rollups", action="store_true", help="reports still count the calls")
+    prune.add_argument("--dry-run", action="store_true", help="only count the calls")
     care = add("ledger", _check, "check the ledger's file, or make it smaller")
     act = action_adder(care.add_subparsers(title="actions", metavar="ACTION"), "ledger ")
     act("check", _check, "check the structure of the ledger, its indexes, and that the sums agree with the calls")
@@ -54,9 +62,9 @@ def _seconds(text: str) -> float:
 
 
 @contextmanager
-def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
+def _shown(what: str, unit: str = "pages") -> Iterator[Callable[[int, int], None]]:
     """Show the progress of work on pages of the file."""
-    with progress(what, unit="pages") as shown:
+    with progress(what, unit=unit) as shown:
 
         def tell(done: int, total: int) -> None:
             shown.done, shown.total = done, total or None
@@ -116,6 +124,30 @@ def _compact(options: argparse.Namespace) -> int:
         answer(options, [{"bytes_before": before, "bytes_after": after}])
     else:
         say(f"{_size(before)} before, {_size(after)} now")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    if options.before is None and not options.customer:
+        raise ValueError("prune: give --before, --customer or both")
+    own = _existing(options)
+    _default.drain()
+    with _shown("deleting", "calls") as tell:
+        done = own.prune(
+            options.before,
+            customer=options.customer,
+            keep_rollups=options.keep_rollups,
+            dry_run=options.dry_run,
+            progress=tell,
+        )
+    if options.json:
+        answer(options, [{"deleted": done.events, "free_bytes": done.free, "dry_run": options.dry_run}])
+        return 0
+    say(f"{counted(done.events, 'call')} {'would be deleted' if options.dry_run else 'deleted'}")
+    if options.customer and done.events and not options.dry_run:
+        say("unused parts of the file may still have bytes of them: taximeter ledger compact removes them")
+    elif done.free > _MUCH_FREE:
+        say(f"{_size(done.free)} of the file are unused: taximeter ledger compact gives them back")
     return 0
 
 

@@ -28,7 +28,7 @@ GROUPS: Final = {
         "tail", "budgets", "statusline", "serve",
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
-    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "query", "completion", "help"),
+    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "prune", "query", "completion", "help"),
 }  # fmt: skip
 """The commands in the order of the help."""
 _EXAMPLES: Final = """examples:

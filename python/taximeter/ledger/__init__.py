@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .care import Backup, Check, quick_check, restore
+from .care import Backup, Check, Pruned, quick_check, restore
 from .export import COLUMNS
 from .filters import Above, Below, Like, Not, Selection, Where
 from .query import Rows
@@ -19,6 +19,7 @@ __all__ = [
     "Like",
     "Not",
     "Percentiles",
+    "Pruned",
     "Report",
     "Repricing",
     "RepricingRow",

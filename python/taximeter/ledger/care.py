@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _core
+from ..moments import Moment, unix_ns
+from .filters import Selection
 from .query import TIMEOUT, Rows, query
 
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Backup", "Care", "Check", "ProgressCallback", "quick_check", "restore"]
+__all__ = ["Backup", "Care", "Check", "ProgressCallback", "Pruned", "quick_check", "restore"]
 
 ProgressCallback = Callable[[int, int], object]
 """Called some twenty times a second with how much is done and how much there is; with two zeros while that is not known."""
@@ -44,10 +47,20 @@ class Check(NamedTuple):
     """The bytes of its unused pages; `compact` gives them back."""
 
 
+class Pruned(NamedTuple):
+    """What was deleted."""
+
+    events: int
+    """The number of calls."""
+    free: int
+    """The bytes of the file that are unused and could not be given back; `compact` does."""
+
+
 class Care:
     """The methods of `Ledger` that care for its file."""
 
     path: Path
+    timezone: tzinfo
 
     def _bring_up_to_date(self) -> None:
         """Run before the ledger is read."""
@@ -117,6 +130,38 @@ class Care:
             LedgerError: The file is not a ledger, or cannot be read.
         """
         return _checked(_core.ledger_check(self.path, True, timeout, progress))
+
+    def prune(
+        self,
+        before: Moment | None = None,
+        *,
+        customer: str | None = None,
+        keep_rollups: bool = False,
+        dry_run: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Pruned:
+        """Delete calls, in batches between which programs write. The sums of reports change with them, so that reports agree.
+
+        Args:
+            before: Only calls that began before this moment; see `report`.
+            customer: Only calls of this customer. Unused parts of the file may still have bytes of them until `compact`.
+            keep_rollups: Whether reports still count the calls.
+            dry_run: Whether to only count the calls.
+            progress: Called with the calls that are deleted, and all that will be.
+
+        Raises:
+            ValueError: Neither `before` nor `customer` is given, or one of them is invalid.
+            LedgerError: The ledger cannot be read or written. What was deleted before stays deleted, with its sums.
+        """
+        if before is None and customer is None:
+            raise ValueError("prune: give before, customer or both")
+        if customer == "":
+            raise ValueError("customer: the name is empty")
+        self._bring_up_to_date()
+        until = unix_ns("before", before, self.timezone)
+        chosen = Selection.of(None, None, None if customer is None else {"customer": customer}, self.timezone)._replace(until=until)
+        erases = customer is not None
+        return Pruned(*_core.ledger_prune(self.path, *chosen, keep_rollups, erases, dry_run, progress))
 
     def compact(self, *, progress: ProgressCallback | None = None) -> tuple[int, int]:
         """Write the file anew without unused pages. Needs as much space again, and events wait in the journals meanwhile.

@@ -170,6 +170,7 @@ class Engine:
             state_dir=settings.root or None,
             ledger=settings.inside("ledger.db") if settings.uses_ledger and settings.root else None,
             linger_ms=settings.linger_ms,
+            retention=settings.retention,
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,

@@ -45,6 +45,7 @@ class Meter(Pricing, Admissions):
             default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
         linger_ms: How many milliseconds events wait for others, so that one transaction of the ledger stores them; 250 by default,
             0 for no wait. They are in the journal meanwhile. A flush, a report, a close or a full batch ends the wait.
+        retention: The age at which the ledger deletes calls, such as `"400d"`; by default it keeps them.
         timezone: The time zone of reports: a name such as `Europe/Paris`, or `UTC`; by default the machine's.
         prices: Your own rates, multipliers and aliases, and how the catalog is updated; see `docs/pricing.md`.
         budgets: Limits for calls: `Budget`s, or mappings with the same fields; see `docs/budgets.md`.

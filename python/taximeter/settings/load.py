@@ -16,7 +16,21 @@ from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
-from .values import LEDGER, budget, budget_state, destinations, families, flag, hosts, linger_ms, max_age, tags, timezone, usage_hosts
+from .values import (
+    LEDGER,
+    budget,
+    budget_state,
+    destinations,
+    families,
+    flag,
+    hosts,
+    linger_ms,
+    max_age,
+    retention,
+    tags,
+    timezone,
+    usage_hosts,
+)
 
 if TYPE_CHECKING:
     from ..budgets.definition import Budget
@@ -115,6 +129,7 @@ def resolve(
         budget_state=budget_state(pick("budget_state_mb")),
         max_age=max_age(pick("max_age")),
         linger_ms=linger_ms(pick("linger_ms")),
+        retention=retention(pick("retention")),
         timezone=timezone(pick("timezone")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
         prices=_prices(_given(layers, "prices")),

@@ -49,6 +49,7 @@ class CommonSettings(AttributionFields, total=False):
     budget_state_mb: float | None
     max_age: float | str | None
     linger_ms: float | None
+    retention: float | str | None
     timezone: str | None
     prices: Mapping[str, Any] | str | os.PathLike[str] | None
     budgets: Sequence[Budget | Mapping[str, Any]] | str | os.PathLike[str] | None
@@ -111,6 +112,7 @@ class Settings(NamedTuple):
     max_age: float | None = WEEK
     """How long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     linger_ms: float = LINGER_MS
+    retention: float | None = None
     """How long events wait for others, so that one transaction of the ledger stores them, in milliseconds."""
     timezone: str = ""
     """The time zone of reports; empty for the machine's."""

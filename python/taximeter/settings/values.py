@@ -24,6 +24,7 @@ __all__ = [
     "hosts",
     "linger_ms",
     "max_age",
+    "retention",
     "tags",
     "timezone",
     "usage_hosts",
@@ -108,6 +109,18 @@ def max_age(value: Any) -> float | None:
     found = seconds(value)
     if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - outages last longer; at most a century
         raise ConfigError(f"max_age: {value!r} is neither a time of at least 60 seconds, such as '12h' or '7d', nor False")
+    return found
+
+
+def retention(value: Any) -> float | None:
+    """Return the age at which the ledger deletes calls, in seconds; `None` to keep them."""
+    if value is None or value is False or str(value).strip().lower() in FALSE - {"0"}:
+        return None
+    from ..moments import seconds  # noqa: PLC0415 - see max_age
+
+    found = seconds(value)
+    if found is None or not 86_400 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - the lower bound catches a wrong unit
+        raise ConfigError(f"retention: {value!r} is neither a time of at least one day, such as '400d', nor False")
     return found
 
 
