@@ -29,6 +29,7 @@ _shtab_taximeter_commands() {
     monthly:'Sum up calls by month.'
     price:'Print what a call costs, and why.'
     prices:'List, compare and update the price catalog.'
+    prune:'Delete old calls, or those of a customer, with their sums.'
     query:'Run an SQL statement that only reads the ledger.'
     report:'Sum up calls by any field.'
     reprice:'Price the ledger'"'"'s calls again, at the rates of their time; the old costs are kept.'
@@ -602,6 +603,22 @@ _shtab_taximeter_prices_update_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_taximeter_prices_update_defaults_added=0
 
+_shtab_taximeter_prune_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  "--before[calls that began before this moment, such as 400d or 2026-01-01]:WHEN:"
+  "--customer[only calls of this customer\; see also ledger compact]:NAME:"
+  "--keep-rollups[reports still count the calls]"
+  "--dry-run[only count the calls]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_prune_defaults_added=0
+
 _shtab_taximeter_query_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--state-dir[the directory of journals and ledger]:DIR:"
@@ -885,6 +902,7 @@ _shtab_taximeter() {
         monthly) _arguments -C -s $_shtab_taximeter_monthly_options ;;
         price) _arguments -C -s $_shtab_taximeter_price_options ;;
         prices) _shtab_taximeter_prices ;;
+        prune) _arguments -C -s $_shtab_taximeter_prune_options ;;
         query) _arguments -C -s $_shtab_taximeter_query_options ;;
         report) _arguments -C -s $_shtab_taximeter_report_options ;;
         reprice) _arguments -C -s $_shtab_taximeter_reprice_options ;;
