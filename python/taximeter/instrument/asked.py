@@ -95,8 +95,9 @@ def _lines(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = path.stat()
         key = path, found.st_mtime_ns, found.st_size
-        if key in _known:
-            return _known[key]
+        # Another thread may remove it at any time.
+        if (lines := _known.get(key)) is not None:
+            return lines
         data = files.read(path, 2 * _MOST_BYTES)
     except OSError:
         return {}

@@ -49,7 +49,7 @@ class Seen:
             is_new = self._ids.pop(name, self) is self
             self._ids[name] = None
             if len(self._ids) > _REMEMBERED:
-                del self._ids[next(iter(self._ids))]
+                self._ids.pop(next(iter(self._ids)), None)
             return is_new
 
     def __contains__(self, name: str) -> bool:
