@@ -320,3 +320,15 @@ def test_a_compacted_ledger_is_smaller_and_the_same(tmp_path):
     before, after = own.compact()
     assert before - after > 900_000 and own.check().free == 0
     assert list(own.events()) == events and source.stat().st_size == after
+
+
+def test_sums_that_do_not_agree_with_the_calls_are_found(tmp_path):
+    source = fill(tmp_path / "state", 300)
+    own = taximeter.Ledger(source)
+    assert own.check().faults == ()
+    with sqlite3.connect(source) as connection:
+        connection.execute("UPDATE hourly SET calls = calls + 1 WHERE model = 'gpt-4o' AND status = 'error'")
+    connection.close()
+    (fault,) = own.check().faults
+    assert fault.startswith("openai gpt-4o chat error") and "the sums by hour are" in fault
+    assert "BAD  openai gpt-4o" in command(tmp_path / "state", "ledger", "check", code=1).stdout

@@ -15,7 +15,7 @@ from .query import TIMEOUT, Rows, query
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Backup", "Care", "Check", "ProgressCallback", "Pruned", "quick_check", "restore"]
+__all__ = ["Backup", "Care", "Check", "ProgressCallback", "Pruned", "checked", "quick_check", "restore"]
 
 ProgressCallback = Callable[[int, int], object]
 """Called some twenty times a second with how much is done and how much there is; with two zeros while that is not known."""
@@ -119,18 +119,6 @@ class Care:
         """
         return restore(self.path, source, progress)
 
-    def check(self, *, timeout: float | None = None, progress: ProgressCallback | None = None) -> Check:
-        """Check the structure of the file, its indexes, and that the sums agree with the calls.
-
-        Args:
-            timeout: Seconds until the check is left unfinished; `None` for no limit.
-            progress: Called meanwhile.
-
-        Raises:
-            LedgerError: The file is not a ledger, or cannot be read.
-        """
-        return _checked(_core.ledger_check(self.path, True, timeout, progress))
-
     def prune(
         self,
         before: Moment | None = None,
@@ -191,8 +179,9 @@ def quick_check(path: Path, timeout: float) -> Check:
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
     """
-    return _checked(_core.ledger_check(path, False, timeout, None))
+    return checked(_core.ledger_check(path, False, timeout, None))
 
 
-def _checked(found: Mapping[str, Any]) -> Check:
+def checked(found: Mapping[str, Any]) -> Check:
+    """Return what the core has found."""
     return Check(tuple(found["faults"]), found["is_complete"], found["events"], found["bytes"], found["free_bytes"])

@@ -13,7 +13,8 @@ from .. import _core
 from ..fields import unknown_name
 from ..moments import Moment, midnight, starts_in_a_day
 from ..zones import UNITS, Zone, parts, zone, zone_name
-from .care import Care
+from .agreement import disagreements
+from .care import Care, Check, ProgressCallback, checked
 from .export import Form, blocks
 from .filters import Selection, Where
 from .report import Report, Row, total
@@ -245,6 +246,21 @@ class Ledger(Care):
             ValueError: A column or a field is unknown, or a moment is invalid; the message names it.
         """
         return Scan(self.path, columns, Selection.of(since, until, where, self.timezone), self._bring_up_to_date)
+
+    def check(self, *, timeout: float | None = None, progress: ProgressCallback | None = None) -> Check:
+        """Check the structure of the file, its indexes, and that the sums agree with the calls.
+
+        Args:
+            timeout: Seconds until the check is left unfinished; `None` for no limit.
+            progress: Called meanwhile.
+
+        Raises:
+            LedgerError: The file is not a ledger, or cannot be read.
+        """
+        found = checked(_core.ledger_check(self.path, True, timeout, progress))
+        if found.faults or not found.is_complete:
+            return found
+        return found._replace(faults=tuple(disagreements(self)))
 
     def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
         """Yield the last events, then new ones as they arrive, without end.
