@@ -86,6 +86,18 @@ def test_hostile_labels_arrive_as_they_are_shown(meter, parse):
     assert text.endswith("# EOF\n") == (parse is openmetrics)
 
 
+def test_histograms_have_the_durations_of_calls(meter):
+    text = meter.prometheus(openmetrics=True)
+    buckets = values(text, "taximeter_latency_seconds_bucket", openmetrics)
+    bounds = sorted({float(dict(labels)["le"]) for labels in buckets})
+    for bound in bounds:
+        found = sum(value for labels, value in buckets.items() if float(dict(labels)["le"]) == bound)
+        assert found == sum(index * 0.01 <= bound for index in range(60)), bound
+    assert sum(values(text, "taximeter_latency_seconds_count", openmetrics).values()) == 60
+    assert float(sum(values(text, "taximeter_latency_seconds_sum", openmetrics).values())) == pytest.approx(17.7, rel=0.045)
+    assert "taximeter_ttft_seconds" not in text
+
+
 def test_many_combinations_of_labels_are_cut(meter, state, monkeypatch):
     monkeypatch.setattr(metrics, "MOST", 3)
     found = values(meter.prometheus(by=["team"]), "taximeter_calls_total")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from .. import _core
 from ..errors import TaximeterError
 from ..exposition import Family, Sample
 from ..fields import unknown_name
@@ -23,6 +25,16 @@ MOST: Final = 2_000
 """The most combinations of labels. The calls of the others are counted under `other`."""
 _TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _OTHER: Final = "other"
+_DURATIONS: Final = (
+    ("taximeter_latency_seconds", "latency_ms", "Time to the last byte of the response. Its sum is within 4.5 %."),
+    ("taximeter_ttft_seconds", "ttft_ms", "Time to the first token. Its sum is within 4.5 %."),
+)
+_BOUNDS: Final = tuple(2**power / 1e6 for power in range(13, 29))
+"""The bounds of histograms in seconds: octaves from 8 ms to 268 s."""
+_TOLERANCE: Final = 1 + 1e-9
+"""Limits of buckets are rounded."""
+_MIDDLE: Final = 2 ** (-1 / 16)
+"""The middle of a bucket, as a part of its upper limit."""
 _ZERO: Final = Decimal(0)
 
 _Key = tuple[str, ...]
@@ -74,7 +86,36 @@ def families(own: Ledger, by: Sequence[str] = ()) -> list[Family]:
         Family("taximeter_cost_correction_usd", "gauge", "What repricing has changed of the cost, in US dollars.", corrected),
         Family("taximeter_unpriced_calls_total", "counter", "Calls without a known cost.", samples("unpriced")),
         Family("taximeter_cache_saved_usd", "gauge", "What caching has saved, in US dollars; may be negative.", samples("saved")),
+        *_histograms(own, labels, kept),
     ]
+
+
+def _histograms(own: Ledger, labels: Sequence[str], kept: frozenset[_Key]) -> Iterator[Family]:
+    """Yield the durations of calls. The ledger counts them in eight buckets an octave, of which each bound here ends one."""
+    reader = _core.LedgerReader(own.path)
+    for name, what, text in _DURATIONS:
+        counts: dict[_Key, Counter[float]] = {}
+        for values, _, _, buckets in reader.durations(what, labels, None, None, [], {}, []):
+            key = tuple(value or "" for value in values)
+            counts.setdefault(key if key in kept else (_OTHER,) * len(labels), Counter()).update(dict(buckets))
+        samples = [sample for key, found in counts.items() for sample in _histogram(dict(zip(labels, key, strict=True)), found)]
+        yield Family(name, "histogram", text, samples)
+
+
+def _histogram(labels: Mapping[str, str], counts: Counter[float]) -> Iterator[Sample]:
+    """Yield the samples of a histogram.
+
+    Args:
+        labels: Its labels.
+        counts: How many calls there are by the upper limit of their bucket, in milliseconds.
+    """
+    for bound in _BOUNDS:
+        within = sum(count for limit, count in counts.items() if limit <= 1000 * bound * _TOLERANCE)
+        yield Sample({**labels, "le": f"{bound}"}, within, "_bucket")
+    yield Sample({**labels, "le": "+Inf"}, counts.total(), "_bucket")
+    seconds = sum(limit * _MIDDLE * count for limit, count in counts.items()) / 1000
+    yield Sample(labels, round(seconds, 6), "_sum")
+    yield Sample(labels, counts.total(), "_count")
 
 
 def _key(values: Mapping[str, str | None]) -> _Key:
