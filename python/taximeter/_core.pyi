@@ -559,6 +559,9 @@ class Meter:
             LedgerError: The ledger cannot be read or written.
             ValueError: A filter names an unknown field.
         """
+    @property
+    def repriced(self) -> int:
+        """How many stored events the last repricing has priced so far, for a display of its progress."""
     def count_remark(self, what: str, field: str) -> None:
         """Count a problem that was found outside `track`, under its name in `stats()`, and warn about it.
 

@@ -1,6 +1,7 @@
 //! What a user has a meter do from time to time: drain, dead letters, new prices of stored events.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::prices::price;
 use super::{Meter, destinations};
@@ -42,7 +43,9 @@ impl Meter {
     /// If the ledger cannot be read or written.
     pub fn reprice(&self, ledger: &Path, filter: &Filter, is_dry_run: bool) -> Result<Repriced, LedgerError> {
         let book = self.prices.book();
+        self.repriced.store(0, Ordering::Relaxed);
         Writer::new(ledger).reprice(filter, is_dry_run, |event| {
+            self.repriced.fetch_add(1, Ordering::Relaxed);
             let mut event = UsageEvent { cost_status: CostStatus::Unpriced, ..event.clone() };
             if event.usage.is_empty() || price(&book, &mut event).is_err() {
                 return None;
@@ -55,6 +58,12 @@ impl Meter {
                 catalog: event.catalog.map(str::to_owned),
             })
         })
+    }
+
+    /// How many stored events the last repricing has priced so far.
+    #[must_use]
+    pub fn repriced(&self) -> u64 {
+        self.repriced.load(Ordering::Relaxed)
     }
 
     /// The places in the user's prices of the multipliers, aliases and bases that match no priced model.

@@ -121,6 +121,8 @@ pub struct Meter {
     limits: Arc<Limits>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Issue::ALL.len()],
+    /// Stored events that the last repricing has priced so far.
+    repriced: AtomicU64,
     /// Notices of pipelines that were closed. Only `try_lock` is used: a child may inherit the mutex locked.
     late_notices: Mutex<Vec<Notice>>,
 }
@@ -139,6 +141,7 @@ impl Meter {
             settings: ArcSwap::from_pointee(settings),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
+            repriced: AtomicU64::default(),
             late_notices: Mutex::default(),
         }
     }

@@ -449,6 +449,12 @@ impl PyMeter {
         Ok((repriced.examined, rows))
     }
 
+    #[doc = stub_doc!("Meter.repriced")]
+    #[getter]
+    fn repriced(&self) -> u64 {
+        self.core.repriced()
+    }
+
     #[doc = stub_doc!("Meter.count_remark")]
     fn count_remark(&self, py: Python<'_>, what: &str, field: &Bound<'_, PyString>) {
         if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {

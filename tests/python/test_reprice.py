@@ -117,3 +117,11 @@ def test_without_a_ledger_there_is_nothing_to_reprice(state):
     with pytest.raises(ValueError, match="since"):
         meter.reprice(since="nonsense")
     meter.close()
+
+
+def test_progress_counts_the_calls_that_were_priced(meter):
+    for _ in range(3):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    events_of(meter)
+    for _ in range(2):
+        assert meter.reprice(dry_run=True).examined == meter._engine.core.repriced == 3

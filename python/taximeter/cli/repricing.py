@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from .. import _default
 from ..ledger import Ledger, RepricingRow
+from ..meter import engine_of
 from ..moments import unix_ns
 from ..table import EXACT, Column, amounts
 from .common import Add, add_filters, filters, ledger, say_nothing_found
@@ -132,7 +133,9 @@ def _reprice(options: argparse.Namespace) -> int:
     own = ledger(options)
     chosen = filters(options)
     report = own.report((), **chosen)
-    with progress(f"repricing {counted(report.total.calls, 'call')}"):
+    core = engine_of(_default.default_meter).core
+    with progress("repricing", report.total.calls) as one:
+        one.counter = lambda: core.repriced
         repriced = _default.default_meter.reprice(**chosen, dry_run=options.dry_run)
     changed = sum(row.changed for row in repriced.rows)
     if options.json:
