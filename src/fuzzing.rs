@@ -189,14 +189,17 @@ fn answer(bytes: &[u8]) {
     let (Some(status), rest) = (status.get(..2), status.get(2..).unwrap_or_default()) else { return };
     let status = 100 + u16::from_le_bytes([status[0], status[1]]) % 500;
     let (retry_after, body) = rest.split_at(rest.len().min(usize::from(*length)));
-    let answer = Answer { status, retry_after: std::str::from_utf8(retry_after).ok(), body };
+    let retry_after = std::str::from_utf8(retry_after).ok();
+    let answer = Answer { status, retry_after, code: retry_after, body };
     for format in FORMATS {
         match (format.make)(&protocol::Options::default()).verdict(&answer, u64::from(*sent)) {
             Verdict::Accepted { rejected } => {
                 assert!((200..300).contains(&status));
                 assert!(rejected <= u64::from(*sent));
             }
-            Verdict::Retry(wait) => assert!(wait.is_none_or(|wait| wait <= std::time::Duration::from_mins(15))),
+            Verdict::Retry(wait) | Verdict::Busy(wait) => {
+                assert!(wait.is_none_or(|wait| wait <= std::time::Duration::from_mins(15)));
+            }
             _ => {}
         }
     }

@@ -998,8 +998,11 @@ class Exchange:
         timeout: Seconds for each read.
         connect: Seconds for connecting; by default the same as `timeout`.
         ca: Certificates in PEM to trust in addition to the system's.
+        max_bytes: The most bytes of a response's body; 4 MiB by default.
     """
-    def __new__(cls, timeout: float, *, connect: float | None = None, ca: bytes | None = None) -> Exchange: ...
+    def __new__(
+        cls, timeout: float, *, connect: float | None = None, ca: bytes | None = None, max_bytes: int | None = None
+    ) -> Exchange: ...
     def request(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
     ) -> tuple[int, str, list[tuple[str, str]], bytes]:
@@ -1154,6 +1157,29 @@ def check_destination(destination: dict[str, Any]) -> None:
     Raises:
         ConfigError: An argument is invalid. The message contains no URL and no header.
     """
+
+def credential_headers(protocol: str, user: str | None, token: str | None) -> list[tuple[str, str]]:
+    """Return the headers that hold a user's keys, in the form that the service of a protocol takes.
+
+    Raises:
+        ConfigError: The protocol has no users.
+    """
+
+def check_query(by: Sequence[str], conditions: Sequence[tuple[str, str, Sequence[str | None]]]) -> None:
+    """Check the fields of a report, and conditions in the form of `LedgerReader.report`.
+
+    Raises:
+        ValueError: A field is unknown, or a condition is invalid.
+    """
+
+def clickhouse_columns() -> list[tuple[str, str, str]]:
+    """Return the columns of the table in ClickHouse: the name, the type, and the rest of the definition. The last one is not sent."""
+
+def clickhouse_place(path: str) -> tuple[str, str] | None:
+    """Return the database and the table in the path of a URL; `None` if a name is invalid."""
+
+def unit_scales() -> dict[str, int]:
+    """Return how many stored counts one is, for the units whose counts are fractions: seconds are stored as microseconds."""
 
 def cloud(aws: str, azure: str, gcp: str) -> tuple[str, str | None]:
     """Look up this host's cloud at the metadata services with these base URLs. Takes at most a second.

@@ -10,6 +10,8 @@ use crate::protocol::Verdict;
 
 /// If a sub-batch gets this many server errors while others are accepted, its own events cause them.
 pub(super) const RETRY_THRESHOLD: u32 = 5;
+/// If this many different events were refused alone and no other one was accepted, the destination's setup is the cause.
+const REFUSED_THRESHOLD: usize = 3;
 /// After this many timeouts, a sub-batch is split, because a smaller one may succeed.
 const TIMEOUT_THRESHOLD: u32 = 2;
 
@@ -48,6 +50,12 @@ pub(super) struct History {
     pub(super) is_all_failing: bool,
     /// Whether all other remaining sub-batches of the batch have only one event.
     pub(super) is_all_single: bool,
+    /// How many single events of the batch the destination refused, this one included, for a reason that may be its own setup.
+    pub(super) refused_alone: usize,
+    /// Whether it refused all other remaining sub-batches for such a reason, too, and none is in flight.
+    pub(super) is_all_refused: bool,
+    /// Whether the destination has accepted anything since it last refused a whole batch.
+    pub(super) has_accepted_since: bool,
 }
 
 /// Why a sub-batch is split in half.
@@ -82,6 +90,10 @@ pub(super) enum Decision {
     Spill { after: Option<Duration>, is_overload: bool },
     /// Give up the batch and read it again later, with the events after it. Only single failing events are left, which tell nothing.
     GiveUpBatch,
+    /// Try the others first: their outcome shows whether the events are the cause.
+    Defer,
+    /// The destination refuses whatever it gets. Give up the batch, and retry when an operator may have changed something.
+    PauseBatch,
 }
 
 /// Whether a response may be caused by an event as well as by the server.
@@ -128,8 +140,32 @@ pub(super) fn decide(outcome: &Outcome, history: &History) -> Decision {
         // The event may be the cause, so try another one next.
         Verdict::Pause | Verdict::Uncompressed => Decision::Pause { is_behind: matches!(status, 404 | 405) },
         Verdict::Split => cut_or_dead_letter(history, Cut::TooLarge),
+        Verdict::Busy(after) => {
+            Decision::Retry { after: *after, is_overload: true, is_behind: false, disconnects: false }
+        }
         Verdict::Bisect => cut_or_dead_letter(history, Cut::Unacceptable),
+        Verdict::BisectOrPause => bisect_or_pause(history),
         Verdict::Dead => Decision::DeadLetter,
+    }
+}
+
+/// Decides about events that the destination refuses, because of one of them or because of how it is set up.
+///
+/// An event is given up only if others were accepted since it was refused. A batch of 10,000 events is not cut down to every single one
+/// to find out: if three different events were refused alone and every other part of the batch was refused as a whole, events are not the
+/// cause.
+fn bisect_or_pause(history: &History) -> Decision {
+    let is_event = history.others_were_accepted || history.is_poison_candidate;
+    let are_many = history.refused_alone >= REFUSED_THRESHOLD;
+    if is_event || (history.events > 1 && !are_many) {
+        cut_or_dead_letter(history, Cut::Unacceptable)
+    } else if !history.is_all_refused {
+        Decision::Defer
+    } else if are_many && !history.has_accepted_since {
+        Decision::PauseBatch
+    } else {
+        // Perhaps only this batch is bad. If so, the next one is accepted, and then these events are to blame.
+        Decision::GiveUpBatch
     }
 }
 
@@ -221,6 +257,9 @@ mod tests {
         others_were_accepted: false,
         is_all_failing: false,
         is_all_single: false,
+        refused_alone: 0,
+        is_all_refused: false,
+        has_accepted_since: false,
     };
     const MANY: History = History { events: 100, ..ONE };
 
@@ -255,6 +294,13 @@ mod tests {
             (400, Verdict::Bisect, MANY, Decision::Cut(Cut::Unacceptable)),
             (400, Verdict::Bisect, ONE, Decision::DeadLetter),
             (410, Verdict::Dead, MANY, Decision::DeadLetter),
+            // The status 500 alone would blame the events.
+            (
+                500,
+                Verdict::Busy(None),
+                History { server_errors: RETRY_THRESHOLD, others_were_accepted: true, ..ONE },
+                retry(true, false),
+            ),
         ] {
             assert_eq!(decide(&response(status, verdict), &history), decision, "{status}");
         }
@@ -283,6 +329,28 @@ mod tests {
         // No other status counts as a server error.
         let other = History { is_poison_candidate: true, ..accepted(repeated(ONE)) };
         assert_eq!(decide(&response(502, Verdict::Retry(None)), &other), retry(false, false));
+    }
+
+    #[test]
+    fn refusals_are_blamed_on_an_event_only_if_another_one_was_accepted() {
+        let refused = response(400, Verdict::BisectOrPause);
+        let alone = |refused_alone, is_all_refused| History { refused_alone, is_all_refused, ..ONE };
+        for (history, decision) in [
+            (MANY, Decision::Cut(Cut::Unacceptable)),
+            (alone(1, false), Decision::Defer),
+            (alone(2, true), Decision::GiveUpBatch),
+            (alone(3, false), Decision::Defer),
+            (alone(3, true), Decision::PauseBatch),
+            (History { has_accepted_since: true, ..alone(3, true) }, Decision::GiveUpBatch),
+            // After three of them, larger parts are tried as they are.
+            (History { refused_alone: 3, ..MANY }, Decision::Defer),
+            (History { refused_alone: 3, is_all_refused: true, ..MANY }, Decision::PauseBatch),
+            (History { others_were_accepted: true, ..alone(3, true) }, Decision::DeadLetter),
+            (History { is_poison_candidate: true, ..alone(1, true) }, Decision::DeadLetter),
+            (History { others_were_accepted: true, ..MANY }, Decision::Cut(Cut::Unacceptable)),
+        ] {
+            assert_eq!(decide(&refused, &history), decision, "{history:?}");
+        }
     }
 
     #[test]

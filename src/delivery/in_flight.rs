@@ -74,6 +74,16 @@ impl InFlightBatch {
         (self.batch.len() - left.map(|sub| sub.events.len()).sum::<usize>()) as u64
     }
 
+    /// How many of the remaining single events were refused.
+    pub(super) fn refused_alone(&self) -> usize {
+        self.todo.iter().filter(|sub| sub.is_refused && sub.events.len() == 1).count()
+    }
+
+    /// Whether all remaining sub-batches were refused.
+    pub(super) fn has_only_refused(&self) -> bool {
+        self.in_flight.is_empty() && self.todo.iter().all(|sub| sub.is_refused)
+    }
+
     /// Whether all remaining sub-batches have reached the threshold of server errors.
     pub(super) fn has_only_server_errors(&self) -> bool {
         self.in_flight.is_empty() && self.todo.iter().all(|sub| sub.server_errors >= RETRY_THRESHOLD)

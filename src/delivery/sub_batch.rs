@@ -32,6 +32,8 @@ pub(super) struct SubBatch {
     /// How many sub-batches had been accepted when this one, or the one from which it was split, first failed.
     pub(super) accepted_before: Option<u64>,
     pub(super) was_retried_at_once: bool,
+    /// Whether the destination refused it for a reason that may be its own setup.
+    pub(super) is_refused: bool,
 }
 
 /// The body of a sub-batch.
@@ -75,6 +77,7 @@ impl SubBatch {
             attempts: 0,
             accepted_before: None,
             was_retried_at_once: false,
+            is_refused: false,
         }
     }
 

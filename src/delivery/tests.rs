@@ -210,10 +210,14 @@ impl World {
 
     /// One pass of the network loop, and the steps after it.
     fn pass(&mut self) -> bool {
+        self.pass_with(Urgency::New)
+    }
+
+    fn pass_with(&mut self, urgency: Urgency) -> bool {
         let Process { shared, state, network } = self.process.as_mut().unwrap();
         network.wait(Duration::from_millis(2));
         shared.orphans.refill();
-        let outcome = state.pass(shared, network, Urgency::New);
+        let outcome = state.pass(shared, network, urgency);
         shared.reclaim();
         outcome.is_drained && shared.orphans.is_finished()
     }
@@ -389,6 +393,60 @@ fn poison_events_that_cause_server_errors_do_not_block_others() {
     }
     world.track(300, false);
     world.track(2, true);
+    world.settle().unwrap();
+}
+
+/// A format whose refusals may be caused by how the destination is set up.
+struct Doubtful;
+
+impl Protocol for Doubtful {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
+        CloudEvents.encode(events)
+    }
+
+    fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
+        match CloudEvents.verdict(answer, sent) {
+            Verdict::Bisect => Verdict::BisectOrPause,
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn a_destination_that_refuses_every_event_is_paused_and_gets_all_of_them_when_it_is_mended() {
+    let mut world = World::new(|| Box::new(Doubtful));
+    world.track(3_000, true);
+    let stats = |world: &World| lock(&world.process.as_ref().unwrap().shared.stats)[0].clone();
+    // A flush would try again at once.
+    while stats(&world).state != Some("paused") {
+        let _ = world.pass_with(Urgency::None);
+    }
+    // Not every single event was tried to find out.
+    assert!(stats(&world).failures < 100, "{:?}", stats(&world));
+    (0..100).for_each(|_| world.pass_by());
+    assert_eq!((stats(&world).dead, stats(&world).delivered), (0, 0));
+    world.collector.kept.lock().unwrap().poison.clear();
+    // The next process does not wait for the end of the pause.
+    world.restart();
+    world.settle().unwrap();
+}
+
+#[test]
+fn an_event_that_is_refused_alone_is_given_up_when_others_are_accepted() {
+    let mut world = World::new(|| Box::new(Doubtful));
+    for count in [1, 1, 40] {
+        world.track(count, true);
+        (0..50).for_each(|_| world.pass_by());
+        assert_eq!(lock(&world.process.as_ref().unwrap().shared.stats)[0].dead, 0);
+    }
+    world.restart();
+    world.track(300, false);
+    world.track(2, true);
+    // Events that are tracked in the meantime show that the destination works.
+    for _ in 0..200 {
+        world.track(1, false);
+        (0..10).for_each(|_| world.pass_by());
+    }
     world.settle().unwrap();
 }
 

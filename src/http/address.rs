@@ -6,6 +6,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::builder::{has_certificates, is_local};
+use crate::protocol::HttpRequest;
 
 /// The time for a whole request and its response, unless the user sets another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,16 +108,23 @@ impl Address {
         crc32fast::hash(place.as_str().as_bytes())
     }
 
-    /// The URL with this path and query appended to its own.
-    pub(super) fn with_path(&self, path: &str, query: &[(String, String)]) -> Url {
+    /// The URL of a request: the path and the query of the request are appended to those of the address.
+    pub(super) fn url_of(&self, request: &HttpRequest) -> Url {
         let mut url = self.url.clone();
-        if !path.is_empty() {
-            url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        let base = if request.is_at_root { "" } else { self.url.path().trim_end_matches('/') };
+        if !request.path.is_empty() {
+            url.set_path(&format!("{base}{}", request.path));
         }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
         }
         url
+    }
+
+    /// The path of the URL.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.url.path()
     }
 
     /// Removes everything from a foreign text that repeats parts of the URL or the headers.
@@ -173,10 +181,14 @@ mod tests {
     #[test]
     fn paths_and_queries_are_appended_to_those_of_the_address() {
         let of = |url: &str| Address::new(url, &[], true).unwrap();
-        assert_eq!(of("http://s.example/a/").with_path("/usage", &[]).as_str(), "http://s.example/a/usage");
-        let query = [("q".to_owned(), "a b&c".to_owned())];
-        assert_eq!(of("http://s.example/a?k=1").with_path("", &query).as_str(), "http://s.example/a?k=1&q=a+b%26c");
-        assert_eq!(of("http://s.example/a/").with_path("", &[]).as_str(), "http://s.example/a/");
+        let request = |path: &str| HttpRequest { path: path.to_owned(), ..HttpRequest::default() };
+        assert_eq!(of("http://s.example/a/").url_of(&request("/usage")).as_str(), "http://s.example/a/usage");
+        let query = vec![("q".to_owned(), "a b&c".to_owned())];
+        let asked = HttpRequest { query, ..request("") };
+        assert_eq!(of("http://s.example/a?k=1").url_of(&asked).as_str(), "http://s.example/a?k=1&q=a+b%26c");
+        assert_eq!(of("http://s.example/a/").url_of(&request("")).as_str(), "http://s.example/a/");
+        let at_root = HttpRequest { is_at_root: true, ..request("/") };
+        assert_eq!(of("http://s.example/a?k=1").url_of(&at_root).as_str(), "http://s.example/?k=1");
     }
 
     #[test]

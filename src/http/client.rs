@@ -27,6 +27,8 @@ pub struct Reply {
     pub status: u16,
     /// The `Retry-After` header.
     pub retry_after: Option<String>,
+    /// The header with the service's own code.
+    pub code: Option<String>,
     /// The beginning of the body.
     pub body: Vec<u8>,
 }
@@ -73,6 +75,8 @@ pub struct HttpClient {
     max_response_bytes: usize,
     /// The read timeout (how long a connection may be idle) is the request timeout divided by this.
     read_timeout_divisor: u32,
+    /// The name of the header with the service's own code.
+    code_header: Option<&'static str>,
     client: Option<(Client, Instant)>,
 }
 
@@ -81,7 +85,13 @@ impl HttpClient {
     /// `read_timeout_divisor`.
     #[must_use]
     pub fn new(address: Address, max_response_bytes: usize, read_timeout_divisor: u32) -> Self {
-        Self { address, max_response_bytes, read_timeout_divisor, client: None }
+        Self { address, max_response_bytes, read_timeout_divisor, code_header: None, client: None }
+    }
+
+    /// Reads the header with this name, too: the service's own code.
+    #[must_use]
+    pub fn with_code_header(self, code_header: Option<&'static str>) -> Self {
+        Self { code_header, ..self }
     }
 
     /// The host. It is not secret.
@@ -151,7 +161,7 @@ impl HttpClient {
         let requests: Vec<_> = requests
             .into_iter()
             .map(|request| {
-                let url = self.address.with_path(&request.path, &request.query);
+                let url = self.address.url_of(&request);
                 let method = match request.method {
                     Method::Post => reqwest::Method::POST,
                     Method::Put => reqwest::Method::PUT,
@@ -159,14 +169,14 @@ impl HttpClient {
                 (method, url, self.headers(&request.headers, is_gzip), request.body)
             })
             .collect();
-        let max_response_bytes = self.max_response_bytes;
+        let (max_response_bytes, code_header) = (self.max_response_bytes, self.code_header);
         async move {
             let client = client?;
             let mut last = Err(SendError::other("there is nothing to send".to_owned()));
             let count = requests.len();
             for (index, (method, url, headers, body)) in requests.into_iter().enumerate() {
                 let request = client.request(method, url).headers(headers).body(body);
-                let reply = send_and_read(request, max_response_bytes).await?;
+                let reply = send_and_read(request, max_response_bytes, code_header).await?;
                 let is_temporary = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
                 last = Ok(reply);
                 if is_temporary && index + 1 < count {
@@ -179,7 +189,11 @@ impl HttpClient {
 }
 
 /// Sends a request and reads its response.
-async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Reply, SendError> {
+async fn send_and_read(
+    request: RequestBuilder,
+    largest: usize,
+    code_header: Option<&'static str>,
+) -> Result<Reply, SendError> {
     let failed = |error: reqwest::Error| SendError {
         is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
         is_timeout: error.is_timeout() && !error.is_connect(),
@@ -187,9 +201,14 @@ async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Reply,
         reason: reason(&error.without_url()),
     };
     let mut response = request.send().await.map_err(failed)?;
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let mut reply =
-        Reply { status: response.status().as_u16(), retry_after: retry_after.map(str::to_owned), body: Vec::new() };
+    let header = |value: Option<&HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let headers = response.headers();
+    let mut reply = Reply {
+        status: response.status().as_u16(),
+        retry_after: header(headers.get(RETRY_AFTER)),
+        code: header(code_header.and_then(|name| headers.get(name))),
+        body: Vec::new(),
+    };
     // The status decides. A body that breaks off or is too long is simply cut.
     while reply.body.len() < largest
         && let Ok(Some(piece)) = response.chunk().await

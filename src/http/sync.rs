@@ -20,7 +20,7 @@ use crate::sys::fork::fork_generation;
 
 /// Clients that a thread keeps. If it uses more, the oldest one and its connections are dropped.
 const MAX_CLIENTS: usize = 8;
-/// Bytes of a response body. The services' state responses have a few hundred.
+/// Bytes of a response body, unless the caller sets more. The services' responses have a few hundred.
 const MAX_RESPONSE_BYTES: usize = 4 << 20;
 /// Idle connections are closed after this time. Servers keep theirs longer, and a request must not use a connection that the server is
 /// closing.
@@ -41,6 +41,8 @@ pub struct SyncClient {
     timeout: Duration,
     /// PEM certificates to trust in addition to the system's.
     ca: Option<Vec<u8>>,
+    /// The most bytes of a response's body.
+    max_bytes: usize,
 }
 
 /// The response to a request.
@@ -87,8 +89,8 @@ pub enum RequestError {
     #[error("interrupted")]
     Interrupted,
     /// The body is larger than the limit.
-    #[error("the response is larger than 4 MiB")]
-    TooLarge,
+    #[error("the response is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
 }
 
 /// The runtime and clients of one thread. Not usable in a forked child, where the fork generation differs.
@@ -146,7 +148,19 @@ impl SyncClient {
         if ca.as_deref().is_some_and(|pem| !has_certificates(pem)) {
             return Err(AddressError::Certificates);
         }
-        Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), connect, timeout, ca })
+        Ok(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            connect,
+            timeout,
+            ca,
+            max_bytes: MAX_RESPONSE_BYTES,
+        })
+    }
+
+    /// Sets another limit for the bytes of a response's body.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// Sends a request and waits for the whole response while `should_continue` returns true. It is called a few times a second.
@@ -197,7 +211,8 @@ impl SyncClient {
         let generation = state.generation;
         let Some(parts) = state.parts.as_mut() else { return Err(RequestError::Interrupted) };
         let client = self.client(parts, &url)?;
-        let mut response = Box::pin(send_and_read(client.request(method, url).headers(headers).body(body)));
+        let mut response =
+            Box::pin(send_and_read(client.request(method, url).headers(headers).body(body), self.max_bytes));
         loop {
             match parts.runtime.block_on(async { timeout(CHECK_INTERVAL, &mut response).await }) {
                 Ok(ended) => return ended,
@@ -255,7 +270,7 @@ fn failure(error: reqwest::Error) -> RequestError {
     }
 }
 
-async fn send_and_read(request: RequestBuilder) -> Result<Response, RequestError> {
+async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Response, RequestError> {
     for _ in 0..RUNTIME_TURNS {
         tokio::task::yield_now().await;
     }
@@ -270,8 +285,8 @@ async fn send_and_read(request: RequestBuilder) -> Result<Response, RequestError
         body: Vec::new(),
     };
     while let Some(piece) = head.chunk().await.map_err(failure)? {
-        if response.body.len() + piece.len() > MAX_RESPONSE_BYTES {
-            return Err(RequestError::TooLarge);
+        if response.body.len() + piece.len() > largest {
+            return Err(RequestError::TooLarge(largest));
         }
         response.body.extend_from_slice(&piece);
     }

@@ -20,7 +20,7 @@ const TYPICAL_LENGTH: usize = 640;
 const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
 /// The entry of this format in the table.
-pub(super) const FORMAT: Format = Format { name: "cloudevents", has_scheme: true, make: |_| Box::new(CloudEvents) };
+pub(super) const FORMAT: Format = Format::new("cloudevents", true, |_| Box::new(CloudEvents));
 
 /// The wire format.
 pub struct CloudEvents;

@@ -37,6 +37,11 @@ pub trait Protocol: Send {
         None
     }
 
+    /// The name of a response header with the service's own code, in lower case; `None` if there is no such header.
+    fn code_header(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What the response to a request with `_sent` events means.
     fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
         by_status(answer)
@@ -87,6 +92,36 @@ pub struct Options {
     pub is_uncompressed: bool,
     /// What describes the sending process, as pairs of key and value.
     pub resource: Vec<(String, String)>,
+    /// The path of the destination's URL.
+    pub url_path: String,
+    /// Whether the server collects the events of several requests before it stores them.
+    pub server_batches: bool,
+}
+
+/// A user's keys for a destination.
+#[derive(Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The user's name, if the service has names.
+    pub user: Option<&'a str>,
+    /// The token, key or password.
+    pub token: Option<&'a str>,
+}
+
+/// An option of a destination that its format cannot use.
+#[derive(thiserror::Error, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionError {
+    /// The format has no users.
+    #[error("user: this protocol has no users; give token=… or headers={{…}} instead")]
+    User,
+    /// The server cannot collect events.
+    #[error("server_batches: only clickhouse+https takes this; leave it out")]
+    ServerBatches,
+    /// The path names no database.
+    #[error(
+        "url: the path is not the name of a database; write clickhouse+https://host:8443/DATABASE, where a name has letters, digits and _ \
+         and does not begin with a digit"
+    )]
+    Database,
 }
 
 /// An entry of the table of formats.
@@ -97,6 +132,27 @@ pub struct Format {
     pub has_scheme: bool,
     /// Creates the format.
     pub make: fn(&Options) -> Box<dyn Protocol>,
+    /// Checks the options that a user can set.
+    pub check: fn(&Options) -> Result<(), OptionError>,
+    /// Whether the service has users with names.
+    pub has_users: bool,
+    /// The headers that hold the user's keys, with their names.
+    pub headers: fn(&Credentials<'_>) -> Vec<(&'static str, String)>,
+}
+
+impl Format {
+    /// A format that takes a bearer token, and no options of its own.
+    pub(super) const fn new(name: &'static str, has_scheme: bool, make: fn(&Options) -> Box<dyn Protocol>) -> Self {
+        Self { name, has_scheme, make, check: no_options, has_users: false, headers: bearer }
+    }
+}
+
+fn no_options(options: &Options) -> Result<(), OptionError> {
+    if options.server_batches { Err(OptionError::ServerBatches) } else { Ok(()) }
+}
+
+fn bearer(keys: &Credentials<'_>) -> Vec<(&'static str, String)> {
+    keys.token.map(|token| ("authorization", format!("Bearer {token}"))).into_iter().collect()
 }
 
 impl PartialEq for Format {

@@ -7,7 +7,7 @@ use super::request::HttpRequest;
 use crate::event::UsageEvent;
 
 /// The entry of this format in the table.
-pub(super) const FORMAT: Format = Format { name: "jsonl", has_scheme: true, make: |_| Box::new(JsonLines) };
+pub(super) const FORMAT: Format = Format::new("jsonl", true, |_| Box::new(JsonLines));
 
 struct JsonLines;
 

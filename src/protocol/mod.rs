@@ -8,8 +8,9 @@ mod machine;
 mod request;
 mod verdict;
 
+pub use clickhouse::{COLUMNS, Column, REVISION, place};
 pub use cloudevents::CloudEvents;
-pub use format::{Format, Options, Protocol, SpillFormat};
+pub use format::{Credentials, Format, OptionError, Options, Protocol, SpillFormat};
 pub use limits::{BatchLimits, LimitError, LimitOverrides};
 pub use machine::{Cloud, CloudEndpoints, Finding, Probe};
 pub use otlp::Otlp;
@@ -29,6 +30,7 @@ macro_rules! formats {
 
 // `cargo fmt` does not see modules that a macro declares, so `make lint` passes these files to rustfmt by name.
 formats! {
+    clickhouse,
     cloudevents,
     jsonl,
     otlp,

@@ -17,6 +17,8 @@ pub struct HttpRequest {
     pub method: Method,
     /// The path to append to that of the destination's URL; empty to use the URL itself.
     pub path: String,
+    /// Whether the path stands instead of that of the URL.
+    pub is_at_root: bool,
     /// Pairs to add to the query of the destination's URL.
     pub query: Vec<(String, String)>,
     /// Headers to add to the destination's own; they override those.

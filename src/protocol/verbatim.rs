@@ -21,8 +21,7 @@ const BATCH_RECORDS: usize = 96;
 const BATCH_BYTES: usize = 32 << 10;
 
 /// The entry of this format in the table.
-pub(super) const FORMAT: Format =
-    Format { name: "verbatim", has_scheme: false, make: |_| Box::new(Verbatim::default()) };
+pub(super) const FORMAT: Format = Format::new("verbatim", false, |_| Box::new(Verbatim::default()));
 
 /// The wire format.
 #[derive(Default)]
@@ -93,7 +92,7 @@ mod tests {
     #[test]
     fn not_found_pauses_until_the_service_has_accepted_a_request() {
         let format = Verbatim::default();
-        let verdict = |status| format.verdict(&Answer { status, retry_after: None, body: b"" }, 1);
+        let verdict = |status| format.verdict(&Answer { status, retry_after: None, code: None, body: b"" }, 1);
         assert_eq!((verdict(404), verdict(401)), (Verdict::Pause, Verdict::Pause));
         assert_eq!(verdict(201), Verdict::Accepted { rejected: 0 });
         assert_eq!((verdict(404), verdict(401)), (Verdict::Retry(None), Verdict::Pause));

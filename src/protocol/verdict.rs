@@ -12,6 +12,8 @@ pub struct Answer<'a> {
     pub status: u16,
     /// The `Retry-After` header.
     pub retry_after: Option<&'a str>,
+    /// The header that the format names, with the service's own code.
+    pub code: Option<&'a str>,
     /// The beginning of the body.
     pub body: &'a [u8],
 }
@@ -26,12 +28,17 @@ pub enum Verdict {
     },
     /// Retry, no sooner than after the time in the response, if there is one.
     Retry(Option<Duration>),
+    /// The destination is busy or short of something, and says that no event is the cause. Retry, no sooner than after this time.
+    Busy(Option<Duration>),
     /// The credentials or the URL are wrong. Pause, and try again in case an operator has changed them.
     Pause,
     /// The request is too large. Send the events in smaller requests.
     Split,
     /// The destination rejects some of the events. Find out which by sending smaller parts.
     Bisect,
+    /// As [`Self::Bisect`], but the way the destination is set up may be the cause. An event is only given up if another one was accepted
+    /// since; if each event is refused alone, pause.
+    BisectOrPause,
     /// The destination does not accept compressed bodies. Send the events uncompressed.
     Uncompressed,
     /// The destination will never accept these events.
@@ -45,13 +52,18 @@ pub enum Verdict {
 pub(super) fn by_status(answer: &Answer<'_>) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Accepted { rejected: 0 },
-        408 | 425 | 429 | 500..=599 => Verdict::Retry(answer.retry_after.and_then(retry_after)),
+        408 | 425 | 429 | 500..=599 => Verdict::Retry(wait_of(answer)),
         300..=399 | 401..=407 | 411 => Verdict::Pause,
         413 => Verdict::Split,
         415 => Verdict::Uncompressed,
         400 | 422 => Verdict::Bisect,
         _ => Verdict::Dead,
     }
+}
+
+/// How long the destination asks to wait, if it does.
+pub(super) fn wait_of(answer: &Answer<'_>) -> Option<Duration> {
+    answer.retry_after.and_then(retry_after)
 }
 
 /// Parses a `Retry-After` header: seconds or a date.
@@ -69,7 +81,7 @@ mod tests {
     use super::*;
 
     fn verdict(status: u16, retry_after: Option<&str>) -> Verdict {
-        by_status(&Answer { status, retry_after, body: b"" })
+        by_status(&Answer { status, retry_after, code: None, body: b"" })
     }
 
     #[test]

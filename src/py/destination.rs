@@ -8,7 +8,10 @@ use super::convert::seconds;
 use super::errors::ConfigError;
 use crate::delivery::{RemoteSettings, ResponseLog, Service};
 use crate::http::{Address, find_cloud_now};
-use crate::protocol::{CloudEndpoints, LimitOverrides, Options, destination_schemes, format_named, format_of_service};
+use crate::protocol::{
+    CloudEndpoints, Credentials, LimitOverrides, OptionError, Options, destination_schemes, format_named,
+    format_of_service,
+};
 
 /// An HTTP destination.
 #[derive(FromPyObject)]
@@ -48,6 +51,7 @@ struct OptionArguments {
     dialect: Option<String>,
     uncompressed: bool,
     resource: Vec<(String, String)>,
+    server_batches: bool,
 }
 
 /// The settings of a service with its own wire format.
@@ -87,8 +91,16 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
             let limits = given.limits.to_core()?;
             let format = format_named(&given.protocol)
                 .ok_or_else(|| ConfigError::new_err("destination: protocol: unknown name"))?;
-            let OptionArguments { dialect, uncompressed, resource } = given.options;
-            let options = Options { dialect, is_uncompressed: uncompressed, resource, ..Options::default() };
+            let OptionArguments { dialect, uncompressed, resource, server_batches } = given.options;
+            let options = Options {
+                dialect,
+                is_uncompressed: uncompressed,
+                resource,
+                url_path: address.path().to_owned(),
+                server_batches,
+                ..Options::default()
+            };
+            (format.check)(&options)?;
             return Ok(Self { address, format, options, limits, service: None, answers: None });
         };
         let (mut options, mut limits) = (Options::default(), LimitOverrides::default());
@@ -121,6 +133,21 @@ impl LimitArguments {
 #[pyo3(name = "destination_schemes")]
 pub(super) fn schemes() -> Vec<String> {
     destination_schemes()
+}
+
+#[doc = stub_doc!("credential_headers")]
+#[pyfunction]
+#[pyo3(signature = (protocol, user, token))]
+pub(super) fn credential_headers(
+    protocol: &str,
+    user: Option<String>,
+    token: Option<String>,
+) -> PyResult<Vec<(&'static str, String)>> {
+    let format = format_named(protocol).ok_or_else(|| ConfigError::new_err("destination: protocol: unknown name"))?;
+    if user.is_some() && !format.has_users {
+        return Err(OptionError::User.into());
+    }
+    Ok((format.headers)(&Credentials { user: user.as_deref(), token: token.as_deref() }))
 }
 
 #[doc = stub_doc!("check_destination")]

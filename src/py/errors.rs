@@ -6,7 +6,7 @@ use pyo3::{PyErr, import_exception};
 use crate::http::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
-use crate::protocol::LimitError;
+use crate::protocol::{LimitError, OptionError};
 use crate::tokens::registered::{EncodeError, RegisterError};
 use crate::tokens::{Disallowed, UnknownName};
 
@@ -47,6 +47,12 @@ impl From<AddressError> for PyErr {
 
 impl From<LimitError> for PyErr {
     fn from(error: LimitError) -> Self {
+        ConfigError::new_err(format!("destination: {error}"))
+    }
+}
+
+impl From<OptionError> for PyErr {
+    fn from(error: OptionError) -> Self {
         ConfigError::new_err(format!("destination: {error}"))
     }
 }

@@ -16,11 +16,15 @@ pub(super) struct PyExchange(SyncClient);
 #[pymethods]
 impl PyExchange {
     #[new]
-    #[pyo3(signature = (timeout, *, connect=None, ca=None))]
-    fn new(timeout: f64, connect: Option<f64>, ca: Option<Vec<u8>>) -> PyResult<Self> {
+    #[pyo3(signature = (timeout, *, connect=None, ca=None, max_bytes=None))]
+    fn new(timeout: f64, connect: Option<f64>, ca: Option<Vec<u8>>, max_bytes: Option<usize>) -> PyResult<Self> {
         let wait = seconds("timeout", timeout)?;
         let connect = connect.map_or(Ok(wait), |connect| seconds("connect", connect))?;
-        Ok(Self(SyncClient::new(connect, wait, ca)?))
+        let client = SyncClient::new(connect, wait, ca)?;
+        Ok(Self(match max_bytes {
+            Some(max_bytes) => client.with_max_bytes(max_bytes),
+            None => client,
+        }))
     }
 
     #[doc = stub_doc!("Exchange.request")]
@@ -56,7 +60,7 @@ impl PyExchange {
                 RequestError::Connect(_) => "connect",
                 RequestError::Tls(_) => "tls",
                 RequestError::Interrupted | RequestError::Broken(_) => "broken",
-                RequestError::TooLarge => "too_large",
+                RequestError::TooLarge(_) => "too_large",
             };
             let host = host_of(url);
             let reason = match host {

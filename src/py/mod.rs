@@ -12,6 +12,7 @@ mod arrow;
 mod budgets;
 mod capture;
 mod care;
+mod clickhouse;
 mod convert;
 mod destination;
 mod errors;
@@ -49,7 +50,9 @@ mod _core {
         ledger_backup, ledger_check, ledger_compact, ledger_pack, ledger_prune, ledger_restore, work_for,
     };
     #[pymodule_export]
-    use super::destination::{check_destination, cloud, schemes};
+    use super::clickhouse::{check_query, clickhouse_columns, clickhouse_place, unit_scales};
+    #[pymodule_export]
+    use super::destination::{check_destination, cloud, credential_headers, schemes};
     #[pymodule_export]
     use super::exchange::PyExchange;
     #[pymodule_export]

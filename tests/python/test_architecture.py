@@ -24,7 +24,7 @@ LAYERS = {
     "sys": set(),
     "tokens": {"sys"},
     "ledger": {"event", "money", "sys"},
-    "protocol": {"event"},
+    "protocol": {"event", "money"},
     "http": {"protocol", "event", "sys"},
     "delivery": {"event", "http", "journal", "ledger", "protocol", "sys"},
     "budget": {"event", "money", "sys"},

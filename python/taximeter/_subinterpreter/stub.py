@@ -6,7 +6,7 @@ The names are those of `_core.pyi`. Functions that would have to return data rai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -32,7 +32,11 @@ __all__ = [
     "check_catalog",
     "check_destination",
     "check_overrides",
+    "check_query",
+    "clickhouse_columns",
+    "clickhouse_place",
     "cloud",
+    "credential_headers",
     "destination_schemes",
     "drop_journal",
     "embedded_catalog",
@@ -49,6 +53,7 @@ __all__ = [
     "register_tokenizer",
     "registered_for",
     "requeue_quarantine",
+    "unit_scales",
     "unknown_model",
     "usual_denominator",
     "work_for",
@@ -307,6 +312,30 @@ def header_values(raw: Iterable[tuple[bytes, bytes]]) -> tuple[str, str, str]:
 def destination_schemes() -> list[str]:
     """Return no schemes, so that no URL is rejected."""
     return []
+
+
+def credential_headers(protocol: str, user: str | None, token: str | None) -> list[tuple[str, str]]:
+    """Return no headers, because no request is made."""
+    return []
+
+
+def check_query(by: Sequence[str], conditions: Sequence[tuple[str, str, Sequence[str | None]]]) -> None:
+    """Accept any query, because there is no ledger."""
+
+
+def clickhouse_columns() -> list[tuple[str, str, str]]:
+    """Return no columns."""
+    return []
+
+
+def clickhouse_place(path: str) -> tuple[str, str] | None:
+    """Return no place."""
+    return None
+
+
+def unit_scales() -> dict[str, int]:
+    """Return no scales."""
+    return {}
 
 
 def check_destination(destination: dict[str, Any]) -> None:

@@ -11,12 +11,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ..fields import ATTRIBUTION
-from ..ledger import COLUMNS, Ledger
+from ..ledger import COLUMNS, Ledger, clickhouse
 from ..sanitize import printable
 from ..table import amounts, cut, display_width, shorten
-from .common import Add, add_csv, add_filters, count, filters, ledger, say_nothing_found
+from .common import Add, add_csv, add_filters, add_source, count, filters, ledger, say_nothing_found, server_of
 from .progress import progress
-from .render import answer, color, is_terminal, print_bytes, print_line
+from .render import answer, color, is_terminal, print_bytes, print_line, say
 
 if TYPE_CHECKING:
     from ..types import Event
@@ -42,10 +42,12 @@ def add_commands(add: Add) -> None:
     """Add the commands of this module to the command line."""
     calls = add("calls", _calls, "list calls, the newest first")
     add_filters(calls)
+    add_source(calls)
     calls.add_argument("-n", "--limit", type=count, default=20, metavar="N", help="at most N calls (default: 20)")
 
     show = add("show", _show, "print everything that is known of one call")
     show.add_argument("id", metavar="ID", help="the id of its event, or the beginning of it")
+    add_source(show)
 
     tail = add("tail", _tail, "print the last calls, then new ones as they arrive")
     tail.add_argument("-n", "--lines", type=count, default=10, metavar="N", help="how many of the last calls (default: 10)")
@@ -53,6 +55,12 @@ def add_commands(add: Add) -> None:
 
     export = add("export", _export, "print every call, as JSON lines or CSV")
     add_filters(export)
+    add_source(export)
+    export.add_argument(
+        "--to",
+        metavar="URL",
+        help="store the calls in clickhouse+https://HOST:8443/DATABASE instead; repeating this changes nothing",
+    )
     add_csv(export)
 
 
@@ -75,7 +83,7 @@ def _show(options: argparse.Namespace) -> int:
     own = ledger(options)
     event: Mapping[str, Any] | None = own.find(options.id)
     if event is None:
-        raise ValueError(f"id: no call in {own.path} has an id that begins with {options.id!r}; taximeter calls lists them")
+        raise ValueError(f"id: no call in {own.place} has an id that begins with {options.id!r}; taximeter calls lists them")
     if options.json:
         answer(options, [event])
         return 0
@@ -174,10 +182,22 @@ def _cost(event: Event) -> str:
 def _export(options: argparse.Namespace) -> int:
     own = ledger(options)
     chosen = filters(options)
+    if options.to is not None:
+        return _copy(options, own, chosen)
     with progress("exporting", unit="MB", streams=True) as shown:
         written = 0
         for block in own.export("csv" if options.csv else "jsonl", **chosen, raw=options.raw):
             print_bytes(block)
             written += len(block)
             shown.done = written // 1_000_000
+    return 0
+
+
+def _copy(options: argparse.Namespace, own: Ledger, chosen: dict[str, Any]) -> int:
+    """Store calls in ClickHouse."""
+    server = server_of(options, "--to", options.to)
+    with progress("exporting") as shown:
+        for count in clickhouse.copy(own.events(**chosen), server):
+            shown.done = count
+    say(f"{shown.done:,} calls are in {server}")
     return 0

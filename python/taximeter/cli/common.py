@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
+from ..ledger.clickhouse import Server, destination_of, is_clickhouse
 from ..ledger.where import condition
 from ..sanitize import printable, spreadsheet_cell
 from .progress import progress
@@ -23,12 +24,14 @@ __all__ = [
     "add_common",
     "add_csv",
     "add_filters",
+    "add_source",
     "count",
     "csv_writer",
     "filters",
     "ledger",
     "say_nothing_found",
     "seconds_of",
+    "server_of",
 ]
 
 Run = Callable[[argparse.Namespace], int]
@@ -91,6 +94,17 @@ def action_adder(commands: Any, prefix: str = "") -> Add:
     return add
 
 
+def add_source(command: argparse.ArgumentParser) -> None:
+    """Add the option that names another ledger than that of this machine."""
+    command.add_argument(
+        "--from",
+        dest="source",
+        metavar="URL",
+        help="read calls from clickhouse+https://HOST:8443/DATABASE, with the keys of this destination in the settings, else with "
+        "CLICKHOUSE_USER and CLICKHOUSE_PASSWORD",
+    )
+
+
 def add_period(command: argparse.ArgumentParser) -> None:
     """Add the options of a period."""
     command.add_argument(
@@ -112,12 +126,31 @@ def add_filters(command: argparse.ArgumentParser) -> None:
     )
 
 
+def server_of(options: argparse.Namespace, name: str, url: str) -> Server:
+    """Return the ClickHouse server with a URL, and the keys of this destination in the settings or of the environment.
+
+    Args:
+        options: The options of the command.
+        name: The name of the argument, for errors.
+        url: The URL.
+
+    Raises:
+        ConfigError: The URL is invalid.
+    """
+    if not is_clickhouse(url):
+        raise ConfigError(f"{name}: it does not begin with clickhouse+https://; give clickhouse+https://HOST:8443/DATABASE")
+    return Server(destination_of(url, options.settings.destinations))
+
+
 def ledger(options: argparse.Namespace) -> Ledger:
     """Return the ledger, after delivering the events of ended processes to it.
 
     Raises:
-        ConfigError: The given state directory does not exist, or there is no such time zone.
+        ConfigError: The given state directory does not exist, there is no such time zone, or the URL of `--from` is invalid.
     """
+    timezone = getattr(options, "timezone", None) or options.settings.timezone
+    if source := getattr(options, "source", None):
+        return Ledger(server_of(options, "--from", source).destination, timezone=timezone)
     if options.state_dir is not None and not options.settings.state_dir.is_dir():
         raise ConfigError(f"--state-dir: there is no directory {options.settings.root}; check the path")
     try:
@@ -125,12 +158,12 @@ def ledger(options: argparse.Namespace) -> Ledger:
             _default.drain()
     except TaximeterError as error:
         say(f"taximeter: the events of ended processes could not be delivered: {error}")
-    return Ledger(options.settings.ledger, timezone=getattr(options, "timezone", None) or options.settings.timezone)
+    return Ledger(options.settings.ledger, timezone=timezone)
 
 
 def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
     """Say what was looked for, where, and what to do next."""
-    if not own.path.exists():
+    if getattr(options, "source", None) is None and not own.path.exists():
         say(
             f"there is no ledger at {own.path} yet: no program has recorded a call in this state directory. Call taximeter.init() in "
             "your program, or name its directory with --state-dir; taximeter doctor checks the settings"
@@ -138,7 +171,7 @@ def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
         return
     looked = [f"with {text}" for text in getattr(options, "where", None) or ()]
     looked += [f"{name} {moment}" for name in ("since", "until") if (moment := getattr(options, name, None))]
-    say(f"no calls{''.join(f' {one}' for one in looked)} in {printable(str(own.path))}")
+    say(f"no calls{''.join(f' {one}' for one in looked)} in {printable(own.place)}")
     if looked:
         say("leave out --since, --until or --where to see more; taximeter calls lists the last calls")
     else:

@@ -13,14 +13,14 @@ from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, serve, shells, tokens, top
+from . import budgets, calls, clickhouse, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, serve, shells, tokens, top
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor, serve, shells)
+MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, clickhouse, doctor, serve, shells)
 """The modules of commands, in the order of the documentation."""
 GROUPS: Final = {
     "look": (
@@ -28,7 +28,10 @@ GROUPS: Final = {
         "tail", "budgets", "statusline", "serve",
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
-    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "prune", "query", "completion", "help"),
+    "care": (
+        "doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "prune", "query", "clickhouse", "completion",
+        "help",
+    ),
 }  # fmt: skip
 """The commands in the order of the help."""
 _EXAMPLES: Final = """examples:

@@ -15,7 +15,7 @@ from ..table import Column
 from ..zones import UNITS, span
 from .budgets import print_budgets
 from .columns import COLUMNS, SORTS, check_columns, report_columns
-from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger, say_nothing_found, seconds_of
+from .common import Add, add_csv, add_filters, add_source, count, csv_writer, filters, ledger, say_nothing_found, seconds_of
 from .progress import progress
 from .render import answer_report, counted, print_report, say, shortened
 from .screen import watch
@@ -83,6 +83,7 @@ def add_commands(add: Add) -> None:
 
 def _add_options(command: argparse.ArgumentParser) -> None:
     add_filters(command)
+    add_source(command)
     command.add_argument(
         "--sort", metavar="FIELD", help="a field of the report, or a sum such as calls; -FIELD reverses (default: time, else cost)"
     )

@@ -59,8 +59,12 @@ class Pruned(NamedTuple):
 class Care:
     """The methods of `Ledger` that care for its file."""
 
-    path: Path
     timezone: tzinfo
+
+    @property
+    def path(self) -> Path:
+        """The ledger's file."""
+        raise NotImplementedError
 
     def _bring_up_to_date(self) -> None:
         """Run before the ledger is read."""

@@ -11,6 +11,7 @@ from ..fields import ATTRIBUTION, TAGS
 
 if TYPE_CHECKING:
     from .. import _core
+    from .clickhouse import ClickHouseReader
     from .filters import Selection
 
 __all__ = ["COLUMNS", "Form", "blocks"]
@@ -30,7 +31,7 @@ _BLOCK: Final = 10_000
 """Calls that are read at once: some 8 MB."""
 
 
-def blocks(reader: _core.LedgerReader, chosen: Selection, form: Form, *, raw: bool) -> Iterator[bytes]:
+def blocks(reader: _core.LedgerReader | ClickHouseReader, chosen: Selection, form: Form, *, raw: bool) -> Iterator[bytes]:
     """Yield blocks of whole lines, in UTF-8. CSV begins with a header.
 
     Args:

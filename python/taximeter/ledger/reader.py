@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import _core
+from ..errors import LedgerError
 from ..fields import unknown_name
 from ..moments import Moment, midnight, starts_in_a_day
+from ..settings.destination import Destination
 from ..zones import UNITS, Zone, parts, zone, zone_name
 from .agreement import disagreements
 from .care import Care, Check, ProgressCallback, checked
+from .clickhouse import ClickHouseReader, Server, destination_of, is_clickhouse
 from .export import Form, blocks
 from .filters import Selection, Where
 from .report import Report, Row, total
@@ -48,24 +51,46 @@ class Ledger(Care):
     """Reads the ledger, also while other processes write it.
 
     Args:
-        path: The ledger's file. A missing file reads as empty.
+        path: The ledger's file; a missing file reads as empty. Or a `Destination` in ClickHouse, or its URL
+            `clickhouse+https://host:8443/DATABASE` with the keys in `CLICKHOUSE_USER` and `CLICKHOUSE_PASSWORD`.
         timezone: The time zone of its reports: a name such as `Europe/Paris`, `UTC`, or a `tzinfo`; by default the machine's.
 
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
-        ConfigError: There is no such time zone.
+        ConfigError: There is no such time zone, or the URL is invalid.
     """
 
-    def __init__(self, path: str | PathLike[str], *, timezone: Zone | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | PathLike[str] | Destination, *, timezone: Zone | None = None) -> None:
         self.timezone = zone("timezone", timezone)
-        self._reader = _core.LedgerReader(self.path)
+        self._reader: _core.LedgerReader | ClickHouseReader
+        if isinstance(path, Destination) or is_clickhouse(path):
+            self._path = None
+            self._reader = ClickHouseReader(Server(path if isinstance(path, Destination) else destination_of(str(path))))
+        else:
+            self._path = Path(path)
+            self._reader = _core.LedgerReader(self._path)
+
+    @property
+    def path(self) -> Path:
+        """The ledger's file.
+
+        Raises:
+            LedgerError: The ledger is in ClickHouse.
+        """
+        if self._path is None:
+            raise LedgerError(f"{self.place}: this needs the ledger's file, and this ledger is in ClickHouse")
+        return self._path
+
+    @property
+    def place(self) -> str:
+        """Where the ledger is, for messages: its file, or its host and database."""
+        return repr(self._reader.server) if isinstance(self._reader, ClickHouseReader) else str(self._path)
 
     def _bring_up_to_date(self) -> None:
         """Run before the ledger is read."""
 
     def __repr__(self) -> str:
-        return f"Ledger({str(self.path)!r})"
+        return f"Ledger({self.place!r})"
 
     def report(
         self,
@@ -187,7 +212,8 @@ class Ledger(Care):
     ) -> Iterator[Event]:
         """Yield every event in order of arrival. Read page by page. For the filters, see `report`."""
         self._bring_up_to_date()
-        chosen, after = Selection.of(since, until, where, self.timezone), 0
+        chosen = Selection.of(since, until, where, self.timezone)
+        after: Any = 0
         while True:
             page, after = self._reader.events(*chosen, after, _PAGE)
             if not page:

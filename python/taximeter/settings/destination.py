@@ -45,23 +45,27 @@ class Destination:
 
     Args:
         url: `<protocol>+https://host/path`, or `<protocol>+http://` for localhost. The protocols are `cloudevents` (CloudEvents
-            1.0 in JSON), `jsonl` (one JSON object per line) and `otlp` (OpenTelemetry: one span per event, at `/v1/traces`).
-            `otlp` alone stands for the address, headers and further values in OpenTelemetry's environment variables.
-        token: Sent as `Authorization: Bearer …`.
+            1.0 in JSON), `jsonl` (one JSON object per line), `otlp` (OpenTelemetry: one span per event, at `/v1/traces`) and
+            `clickhouse` (rows of a table: `clickhouse+https://host:8443/DATABASE`). `otlp` alone stands for the address, headers and
+            further values in OpenTelemetry's environment variables.
+        token: Sent as `Authorization: Bearer …`; for ClickHouse the user's password.
+        user: Only for `clickhouse`: the name of the user; `default` by default.
         headers: Further headers, such as one with an API key.
         allow_http: Allow unencrypted HTTP to hosts other than localhost.
         timeout: The timeout of a request with its response in seconds, from 0.1 to 600; 30 by default. The response
             must begin within a third of it.
         ca_bundle: A PEM file with certificates to trust in addition to the system's, for a collector with a private certificate
             authority.
-        max_events: The most events in a request, from 1 to 10,000; 1,000 by default.
-        max_bytes: The most bytes of a request before compression, from 1,000 to 20,000,000; 1,000,000 by default. A larger event is
-            sent alone.
+        max_events: The most events in a request, from 1 to 10,000; 1,000 by default, 10,000 for ClickHouse.
+        max_bytes: The most bytes of a request before compression, from 1,000 to 20,000,000; 1,000,000 by default,
+            8 MiB for ClickHouse. A larger event is sent alone.
         linger: The longest time that an event waits for others to share its request, in seconds from 0 to 3,600; 1 by default.
-        concurrency: The most requests at the same time, from 1 to 64; 4 by default.
+        concurrency: The most requests at the same time, from 1 to 64; 4 by default, 2 for ClickHouse.
         dialect: Only for `otlp`: `genai` for the attributes of OpenTelemetry's conventions, `all` (the default) for those that only
             some receivers read as well.
         service_name: Only for `otlp`: the resource's `service.name`; `OTEL_SERVICE_NAME` by default.
+        server_batches: Only for `clickhouse`: let the server collect the events of many small senders before it stores them.
+            Requests wait until it has.
 
     Raises:
         ConfigError: The URL or another argument is invalid. The message does not contain the URL, which may hold a key.
@@ -72,13 +76,14 @@ class Destination:
     _protocol = "cloudevents"
     _limits: Mapping[str, float] = {}
     _ca: bytes | None = None
-    _options: Mapping[str, Any] = MappingProxyType({"dialect": None, "uncompressed": False, "resource": []})
+    _options: Mapping[str, Any] = MappingProxyType({"dialect": None, "uncompressed": False, "resource": [], "server_batches": False})
 
     def __init__(
         self,
         url: str,
         *,
         token: str | None = None,
+        user: str | None = None,
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
         timeout: float | None = None,
@@ -89,15 +94,20 @@ class Destination:
         concurrency: int | None = None,
         dialect: str | None = None,
         service_name: str | None = None,
+        server_batches: bool = False,
     ) -> None:
         # From here on, no local variable of this frame holds a key, because error trackers record the local variables of tracebacks.
-        hidden = _SecretArguments(url, token, headers)
+        hidden = _SecretArguments(url, token, headers, user)
         del url, token, headers
         variables = otlp.arguments() if hidden.url == otlp.NAME else {}
         hidden.url = variables.get("url", hidden.url)
         self._protocol, self._url = _split(hidden)
-        self._headers = {**_headers(_SecretArguments(None, None, variables.get("headers"))), **_headers(hidden)}
+        self._headers = {
+            **_headers(_SecretArguments(None, None, variables.get("headers"), None), self._protocol),
+            **_headers(hidden, self._protocol),
+        }
         self._set_options(variables, dialect, service_name)
+        self._options = {**self._options, "server_batches": bool(server_batches)}
         self.allow_http = bool(allow_http)
         timeout = variables.get("timeout", 30.0) if timeout is None else timeout
         ca_bundle = variables.get("ca_bundle") if ca_bundle is None else ca_bundle
@@ -117,7 +127,7 @@ class Destination:
         """Set the options of the protocol, and the path that it adds to the URL."""
         if self._protocol == otlp.NAME:
             found = otlp.options(dialect=dialect, service_name=service_name)
-            self._options = {**found, "uncompressed": variables.get("uncompressed", False)}
+            self._options = {**self._options, **found, "uncompressed": variables.get("uncompressed", False)}
             if not variables.get("is_exact"):
                 self._url = Secret(otlp.with_path(self._url.reveal()))
         elif not (dialect is None and service_name is None):
@@ -164,10 +174,10 @@ class Destination:
 class _SecretArguments:
     """The arguments that may hold keys, in an object that tracebacks with local variables show as `…`."""
 
-    __slots__ = ("headers", "token", "url")
+    __slots__ = ("headers", "token", "url", "user")
 
-    def __init__(self, url: Any, token: Any, headers: Any) -> None:
-        self.url, self.token, self.headers = url, token, headers
+    def __init__(self, url: Any, token: Any, headers: Any, user: Any) -> None:
+        self.url, self.token, self.headers, self.user = url, token, headers, user
 
     def __repr__(self) -> str:
         return "…"
@@ -187,12 +197,12 @@ def _split(given: _SecretArguments) -> tuple[str, Secret]:
     return protocol, Secret(f"{transport}://{given.url.partition('://')[2]}")
 
 
-def _headers(given: _SecretArguments) -> dict[str, Secret]:
-    found = {}
-    if given.token:
-        if not isinstance(given.token, str):
-            raise ConfigError(f"destination: token: {type(given.token).__name__} is not a text; give the token itself")
-        found["authorization"] = Secret(f"Bearer {given.token}")
+def _headers(given: _SecretArguments, protocol: str) -> dict[str, Secret]:
+    if given.token and not isinstance(given.token, str):
+        raise ConfigError(f"destination: token: {type(given.token).__name__} is not a text; give the token itself")
+    if given.user is not None and not isinstance(given.user, str):
+        raise ConfigError(f"destination: user: {type(given.user).__name__} is not a text; give the user's name")
+    found = {name: Secret(value) for name, value in _core.credential_headers(protocol, given.user or None, given.token or None)}
     if given.headers is not None:
         if not isinstance(given.headers, Mapping):
             kind = type(given.headers).__name__

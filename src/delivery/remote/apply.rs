@@ -55,20 +55,26 @@ impl Remote {
         reply: &Reply,
         stats: &mut DestinationStats,
     ) {
-        let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
+        let answer = answer_of(reply);
         let outcome = Outcome::Response { status: reply.status, verdict: self.protocol.verdict(&answer, sub.sent) };
         if is_ambiguous(&outcome) && self.spill.is_none() {
             sub.accepted_before.get_or_insert(self.accepted);
             sub.server_errors += 1;
         }
-        if let Outcome::Response { verdict: Verdict::Retry(_), .. } = outcome {
+        if let Outcome::Response { verdict: Verdict::BisectOrPause, .. } = outcome {
+            sub.accepted_before.get_or_insert(self.accepted);
+            sub.is_refused = true;
+        }
+        if let Outcome::Response { verdict: Verdict::Retry(_) | Verdict::Busy(_), .. } = outcome {
             sub.attempts += 1;
         }
         self.record(&sub, Ok(reply));
         let decision = decide(&outcome, &self.history(work, &sub));
         if !matches!(decision, Decision::Accept { .. }) {
             let said = self.message(&answer).map(|said| format!(": {said}")).unwrap_or_default();
-            self.note(stats, kind_of_status(reply.status), &format!("answered {}{said}", reply.status), " ");
+            // A message about the service's own code names the remedy itself.
+            let kind = if reply.code.is_some() { FailureKind::Refused } else { kind_of_status(reply.status) };
+            self.note(stats, kind, &format!("answered {}{said}", reply.status), " ");
         }
         self.apply(work, sub, decision, Some(reply), stats);
     }
@@ -86,6 +92,9 @@ impl Remote {
             others_were_accepted: sub.accepted_before.is_some_and(|before| self.accepted > before),
             is_all_failing: work.has_only_server_errors(),
             is_all_single: work.todo.iter().all(|other| other.events.len() == 1),
+            refused_alone: work.refused_alone() + usize::from(sub.is_refused && sub.events.len() == 1),
+            is_all_refused: work.has_only_refused(),
+            has_accepted_since: self.accepted > self.accepted_at_refusal,
         }
     }
 
@@ -154,9 +163,18 @@ impl Remote {
                 self.policy.fail(now, after, is_overload);
                 self.spill_events(work, sub, stats);
             }
+            Decision::Defer => work.todo.push_back(sub),
             Decision::GiveUpBatch => {
                 work.todo.push_back(sub);
-                self.give_up(work, stats);
+                self.give_up(work);
+                self.policy.fail(now, None, false);
+                let said = stats.last_error.take().unwrap_or_else(|| self.client.host().to_owned());
+                stats.last_error = Some(format!("{said}; it fails on all remaining events"));
+            }
+            Decision::PauseBatch => {
+                work.todo.push_back(sub);
+                self.give_up(work);
+                self.policy.pause(now);
             }
         }
     }
@@ -189,8 +207,7 @@ impl Remote {
         work.leave_out(sub);
         stats.own_lost += work.of_own(rejected);
         stats.delivered += sub.sent.saturating_sub(rejected);
-        let answer = reply.map(|reply| Answer { status: reply.status, retry_after: None, body: &reply.body });
-        let said = answer.and_then(|answer| self.message(&answer));
+        let said = reply.and_then(|reply| self.message(&answer_of(reply)));
         stats.last_error = said.map(|said| format!("{} accepted a request and said: {said}", self.client.host()));
         self.recover(stats, true);
     }
@@ -237,7 +254,7 @@ impl Remote {
     }
 
     /// Gives up a batch whose cursor has not moved, and remembers the remaining events as poison candidates.
-    fn give_up(&mut self, work: &mut InFlightBatch, stats: &mut DestinationStats) {
+    fn give_up(&mut self, work: &mut InFlightBatch) {
         for sub in &work.todo {
             if let Some(id) = id_at(&work.batch, sub.events.start)
                 && self.candidates.iter().all(|(candidate, _)| *candidate != id)
@@ -245,10 +262,9 @@ impl Remote {
                 self.candidates.push_back((id, self.accepted));
             }
         }
+        self.accepted_at_refusal = self.accepted;
         let surplus = self.candidates.len().saturating_sub(MAX_CANDIDATES);
         self.candidates.drain(..surplus);
-        self.policy.fail(Instant::now(), None, false);
-        stats.last_error = Some(format!("{} fails on all remaining events", self.client.host()));
         work.is_given_up = true;
     }
 
@@ -344,6 +360,16 @@ impl Remote {
             }
             stats.own_lost += work.of_own(1);
         }
+    }
+}
+
+/// The parts of a response that decide.
+fn answer_of(reply: &Reply) -> Answer<'_> {
+    Answer {
+        status: reply.status,
+        retry_after: reply.retry_after.as_deref(),
+        code: reply.code.as_deref(),
+        body: &reply.body,
     }
 }
 

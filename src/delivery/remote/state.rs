@@ -80,6 +80,8 @@ pub struct Remote {
     /// Poison candidates: events that the server failed on with nothing else to compare, and how many sub-batches had been accepted
     /// by then.
     pub(super) candidates: VecDeque<([u8; 16], u64)>,
+    /// How many sub-batches had been accepted when a whole batch was last refused.
+    pub(super) accepted_at_refusal: u64,
     /// Since when events have been lingering.
     pub(super) waiting_since: Option<Instant>,
     /// Whether the last batch came from an orphan journal. Orphan journals and this process's journal take turns.
@@ -111,7 +113,8 @@ impl Remote {
             spill: protocol.spill().zip(state).map(|(format, state)| Spill::new(format, state, &name)),
             name,
             former: Vec::new(),
-            client: HttpClient::new(address, limits.max_response_bytes, limits.read_timeout_divisor),
+            client: HttpClient::new(address, limits.max_response_bytes, limits.read_timeout_divisor)
+                .with_code_header(protocol.code_header()),
             protocol,
             limits,
             search: None,
@@ -127,6 +130,7 @@ impl Remote {
             waiting_since: None,
             parked: None,
             candidates: VecDeque::new(),
+            accepted_at_refusal: 0,
             was_orphan: false,
             was_newest: false,
             scope: Scope::Everything,

@@ -143,6 +143,12 @@ impl Remote {
             && work.in_flight.len() < self.policy.concurrency()
             && let Some(mut sub) = work.todo.pop_front()
         {
+            // The requests in flight show first whether the events are the cause.
+            let is_deferred = sub.is_refused && sub.accepted_before.is_none_or(|before| self.accepted <= before);
+            if is_deferred && !work.in_flight.is_empty() {
+                work.todo.push_front(sub);
+                break;
+            }
             if let Some(rest) = sub.split_off(self.ceiling) {
                 work.todo.push_front(rest);
             }

@@ -28,8 +28,7 @@ const PLAIN_DIALECT: &str = "genai";
 const TYPICAL_LENGTH: usize = 1_280;
 
 /// The entry of this format in the table.
-pub(super) const FORMAT: Format =
-    Format { name: "otlp", has_scheme: true, make: |options| Box::new(Otlp::new(options)) };
+pub(super) const FORMAT: Format = Format::new("otlp", true, |options| Box::new(Otlp::new(options)));
 
 /// The wire format.
 pub struct Otlp {

@@ -36,8 +36,7 @@ const BATCHES_READ: usize = 16;
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 /// The entry of this format in the table.
-pub(super) const FORMAT: Format =
-    Format { name: "token_trackr", has_scheme: false, make: |options| Box::new(TokenTrackr::new(options)) };
+pub(super) const FORMAT: Format = Format::new("token_trackr", false, |options| Box::new(TokenTrackr::new(options)));
 
 /// The wire format.
 struct TokenTrackr {
@@ -218,7 +217,8 @@ mod tests {
     #[test]
     fn a_response_shorter_than_the_batch_means_rejected_events() {
         let format = format(None);
-        let verdict = |body: &[u8], sent| format.verdict(&Answer { status: 201, retry_after: None, body }, sent);
+        let verdict =
+            |body: &[u8], sent| format.verdict(&Answer { status: 201, retry_after: None, code: None, body }, sent);
         assert_eq!(verdict(b"[1, 2, 3]", 3), Verdict::Accepted { rejected: 0 });
         assert_eq!(verdict(b"[1]", 3), Verdict::Accepted { rejected: 2 });
         assert_eq!(verdict(b"[]", 3), Verdict::Bisect);

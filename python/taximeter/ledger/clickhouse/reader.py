@@ -1,0 +1,275 @@
+"""Reads the table in ClickHouse as `_core.LedgerReader` reads a file: with the same arguments and the same answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+from ... import _core
+from ...errors import LedgerError
+from ...sanitize import spreadsheet_cell
+from .server import Server
+
+__all__ = ["ClickHouseReader"]
+
+Conditions = Sequence[tuple[str, str, Sequence[str | None]]]
+"""Conditions that a call meets all of: a field, a comparison and values."""
+_SECOND: Final = 1_000_000_000
+_PAGE: Final = 20_000
+"""The calls of a page: some 15 MB."""
+_COUNTS: Final = {
+    "calls": "count()",
+    "errors": "countIf(status = 'error')",
+    "unpriced": "countIf(cost_status = 'unpriced')",
+    **{f"{name}_tokens": f"sum({name}_tokens)" for name in ("input", "output", "cache_read", "cache_write", "reasoning")},
+}
+_NUMBERS: Final = {"latency_ms": "(latency_us / 1000)", "ttft_ms": "(ttft_us / 1000)"}
+"""The numbers by which conditions compare, where they are not columns. A quotient is the number that the ledger's file has."""
+_TEXTS: Final = frozenset(name for name, kind, _ in _core.clickhouse_columns() if kind in {"String", "LowCardinality(String)"})
+_HOUR: Final = "toStartOfHour(started_at)"
+_KEY: Final = ("provider", "model", "id")
+"""The columns by which the table is sorted within an hour."""
+
+
+class ClickHouseReader:
+    """Reads the calls in a table.
+
+    Args:
+        server: The server with the table.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def report(
+        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Mapping[str, list[int]]
+    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
+        """Sum up calls; see `_core.LedgerReader.report`. The rows have the same order."""
+        _core.check_query([name for name in by if name not in parts], conditions)
+        asked = _Parameters()
+        if any(not edges for edges in parts.values()):
+            return []
+        dimensions = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
+        columns = [*(f"toString({count})" for count in _COUNTS.values()), "toString(ifNull(sum(cost_usd), 0))", *dimensions]
+        clauses = [asked.where(since, until, conditions)]
+        if dimensions:
+            clauses.append(f"GROUP BY {', '.join(str(len(_COUNTS) + 2 + index) for index in range(len(dimensions)))}")
+        else:
+            clauses.append("HAVING count() > 0")
+        query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
+        indexes = {name: {edge // _SECOND: str(index) for index, edge in enumerate(edges)} for name, edges in parts.items()}
+        found = []
+        for row in self.server.rows(query, asked.values):
+            *counts, cost = row[: len(_COUNTS) + 1]
+            sums: dict[str, Any] = {name: int(count) for name, count in zip(_COUNTS, counts, strict=True)}
+            sums["cost_usd"] = Decimal(_plain(cost))
+            key = zip(by, row[len(_COUNTS) + 1 :], strict=True)
+            values = tuple(indexes[name][int(value)] if name in parts else value for name, value in key)
+            found.append((values, sums))
+        found.sort(key=lambda one: (-one[1]["cost_usd"], -one[1]["calls"], one[0]))
+        return [(tuple(value or None for value in values), sums) for values, sums in found]
+
+    def events(self, since: int | None, until: int | None, conditions: Conditions, after: Any, limit: int) -> tuple[list[str], Any]:
+        """Return a page of calls as JSON, in the order of hours, and within an hour by provider, model and id; and where it ends."""
+        page, reached = self._page(since, until, conditions, after, max(limit, _PAGE))
+        return [json.dumps(event, ensure_ascii=False) for event in page], reached
+
+    def _page(
+        self, since: int | None, until: int | None, conditions: Conditions, after: Any, limit: int
+    ) -> tuple[list[dict[str, Any]], Any]:
+        _core.check_query([], conditions)
+        asked = _Parameters()
+        where = asked.where(since, until, conditions, after or None)
+        order = ", ".join((_HOUR, *_KEY))
+        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY {order} LIMIT {limit}"
+        page = [_event(row) for row in self.server.rows(query, asked.values)]
+        if not page:
+            return [], after
+        event, started_at = page[-1]
+        reached = (started_at // (3600 * _SECOND) * 3600, *(event[name] for name in _KEY))
+        return [event for event, _ in page], reached
+
+    def export(
+        self,
+        since: int | None,
+        until: int | None,
+        conditions: Conditions,
+        after: Any,
+        limit: int,
+        columns: Sequence[str] | None,
+        raw: bool,
+    ) -> tuple[bytes, int, Any]:
+        """Return a block of calls as lines; see `_core.LedgerReader.export`. Their order is that of `events`."""
+        page, reached = self._page(since, until, conditions, after, limit)
+        if columns is None:
+            text = "".join(f"{json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n" for event in page)
+        else:
+            out = io.StringIO()
+            writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
+            writer.writerows({name: _cell(value, raw=raw) for name, value in event.items()} for event in page)
+            text = out.getvalue()
+        return text.encode(), len(page), reached
+
+    def newest(self, since: int | None, until: int | None, conditions: Conditions, limit: int) -> list[str]:
+        """Return the calls that began last as JSON, the newest first."""
+        _core.check_query([], conditions)
+        asked = _Parameters()
+        where = asked.where(since, until, conditions)
+        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY started_at DESC, toString(id) DESC LIMIT {limit}"
+        return self._texts(query, asked.values)
+
+    def find(self, event_id: str) -> str | None:
+        """Return the newest call whose id begins with a text, as JSON."""
+        query = (
+            f"SELECT {_EVENT} FROM `{self.server.table}` FINAL WHERE startsWith(toString(id), {{id:String}}) "
+            "ORDER BY toString(id) DESC LIMIT 1"
+        )
+        return next(iter(self._texts(query, {"id": event_id})), None)
+
+    def period(self) -> tuple[int, int] | None:
+        """Return when the first and the last call began, in nanoseconds since 1970; `None` if there are none."""
+        ends = (f"toString(toUnixTimestamp64Nano({end}(started_at)))" for end in ("min", "max"))
+        ((first, last, count),) = self.server.rows(f"SELECT {', '.join(ends)}, toString(count()) FROM `{self.server.table}`")
+        return None if count == "0" else (int(first), int(last))
+
+    def files(self) -> int:
+        """Return 1: a table is not replaced by another one."""
+        return 1
+
+    def last_sequence(self) -> NoReturn:
+        """Refuse, because calls of many machines have no order of arrival."""
+        raise LedgerError(f"{self.server}: calls in ClickHouse have no order of arrival; use taximeter calls --from")
+
+    def sequence_of(self, event_id: str) -> NoReturn:
+        """Refuse as `last_sequence` does."""
+        del event_id
+        self.last_sequence()
+
+    def _texts(self, query: str, values: Mapping[str, str]) -> list[str]:
+        return [json.dumps(_event(row)[0], ensure_ascii=False) for row in self.server.rows(query, values)]
+
+
+class _Parameters:
+    """The values of a query. Nothing that a user gave is written into its text."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def add(self, value: str, kind: str = "String") -> str:
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"{{{name}:{kind}}}"
+
+    def field(self, name: str) -> str:
+        """Return the expression of a field. `check_query` has accepted the name."""
+        return f"tags[{self.add(name[4:])}]" if name.startswith("tag:") else f"`{name}`"
+
+    def part(self, edges: list[int]) -> str:
+        """Return the expression of the beginning of a part of time, in seconds. Zones begin their parts at whole seconds."""
+        begins = self.add(f"[{','.join(str(edge // _SECOND) for edge in edges)}]", "Array(Int64)")
+        return f"toString(roundDown(intDiv(toUnixTimestamp64Nano(started_at), {_SECOND}), {begins}))"
+
+    def where(self, since: int | None, until: int | None, conditions: Conditions, after: tuple[Any, ...] | None = None) -> str:
+        found = [
+            f"started_at {sign} fromUnixTimestamp64Nano({self.add(str(min(time, 2**63 - 1)), 'Int64')}, 'UTC')"
+            for sign, time in ((">=", since), ("<", until))
+            if time is not None
+        ]
+        if after is not None:
+            hour, provider, model, last = after
+            begin = f"toDateTime({self.add(str(hour), 'UInt32')}, 'UTC')"
+            # The first condition uses the key of the table.
+            found.append(f"{_HOUR} >= {begin}")
+            last_key = f"{begin}, {self.add(provider)}, {self.add(model)}, {self.add(last, 'UUID')}"
+            found.append(f"({_HOUR}, {', '.join(_KEY)}) > ({last_key})")
+        found.extend(self._condition(*condition) for condition in conditions)
+        return f"WHERE {' AND '.join(found)}" if found else ""
+
+    def _condition(self, name: str, sign: str, values: Iterable[str | None]) -> str:
+        if name.startswith("tag:") or name in _TEXTS:
+            field = self.field(name)
+            if sign == "~":
+                parts = (f"position(lowerUTF8({field}), {self.add((value or '').lower())}) > 0" for value in values)
+                return f"({' OR '.join(parts)})"
+            marks = ", ".join(self.add(value or "") for value in values)
+            return f"{field} {'NOT ' if sign == '!=' else ''}IN ({marks})"
+        parts = (self._number(name, "=" if sign == "!=" else sign, value) for value in values)
+        return f"{'NOT ' if sign == '!=' else ''}({' OR '.join(parts)})"
+
+    def _number(self, name: str, sign: str, value: str | None) -> str:
+        field = _NUMBERS.get(name, name)
+        if value is None:
+            return f"isNull({field})"
+        given = f"toDecimal128({self.add(value)}, 24)" if name == "cost_usd" else self.add(value, "Float64")
+        return f"ifNull({field} {sign} {given}, 0)"
+
+
+_TEXT_FIELDS: Final = (
+    "provider", "model", "operation", "status", "error", "finish_reason", "usage_status", "cost_status", "priced_as", "catalog",
+    "service_tier", "region", "agent", "feature", "team", "customer", "user", "session", "trace_id", "span_id", "parent_span_id",
+    "call_id",
+)  # fmt: skip
+_TOKENS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+_EVENT: Final = ", ".join(
+    (
+        "toString(id)", "toString(toUnixTimestamp64Nano(started_at))", *(f"`{name}`" for name in _TEXT_FIELDS),
+        *(f"toString({name})" for name in _TOKENS), "usage", "toString(cost_usd)", "toString(computed_cost_usd)", "cost_notes",
+        "toString(latency_us)", "toString(ttft_us)", "batch", "tags", "provider_usage",
+    )
+)  # fmt: skip
+_SCALES: Final = _core.unit_scales()
+
+
+def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
+    """Return a call as `taximeter export` prints it, and when it began."""
+    event_id, started_at = row[0], int(row[1])
+    texts = dict(zip(_TEXT_FIELDS, row[2:], strict=False))
+    tokens = dict(zip(_TOKENS, map(int, row[2 + len(_TEXT_FIELDS) :][: len(_TOKENS)]), strict=True))
+    usage, cost, computed, notes, latency, ttft, batch, tags, report = row[2 + len(_TEXT_FIELDS) + len(_TOKENS) :]
+    moment = datetime.fromtimestamp(started_at // _SECOND, timezone.utc)
+    event: dict[str, Any] = {
+        "id": event_id,
+        "started_at": f"{moment:%Y-%m-%dT%H:%M:%S}.{started_at % _SECOND:09}Z",
+        **{name: text for name, text in texts.items() if text or name in _ALWAYS},
+        **tokens,
+        "usage": {name: _scaled(name, int(count)) for name, count in usage.items()},
+        "cost_usd": None if cost is None else _plain(cost),
+        "batch": bool(batch),
+    }
+    if computed is not None:
+        event["computed_cost_usd"] = _plain(computed)
+    if notes:
+        event["cost_notes"] = notes.split(",")
+    for name, microseconds in (("latency_ms", latency), ("ttft_ms", ttft)):
+        if microseconds is not None:
+            event[name] = int(microseconds) / 1000
+    if tags:
+        event["tags"] = tags
+    if report:
+        event["provider_usage"] = json.loads(report)
+    # In the order that a file's calls have.
+    return dict(sorted(event.items())), started_at
+
+
+_ALWAYS: Final = frozenset({"provider", "model", "operation", "status", "usage_status", "cost_status"})
+
+
+def _cell(value: Any, *, raw: bool) -> Any:
+    """Return a value as CSV has it: what is nested as JSON, and no text that a spreadsheet would run as a formula."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")) if isinstance(value, (dict, list)) else value
+    return spreadsheet_cell(text) if isinstance(text, str) and not raw else text
+
+
+def _scaled(unit: str, count: int) -> float:
+    scale = _SCALES.get(unit)
+    return count if scale is None else count / scale
+
+
+def _plain(amount: str) -> str:
+    """Return an amount as the shortest exact decimal."""
+    return (amount.rstrip("0").rstrip(".") if "." in amount else amount) or "0"

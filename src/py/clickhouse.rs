@@ -1,0 +1,41 @@
+//! What Python must know of the table in `ClickHouse`.
+
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+
+use super::ledger::{Where, filter};
+use crate::event::Unit;
+use crate::ledger::{Dimension, LedgerError};
+use crate::protocol::{COLUMNS, REVISION, place};
+
+#[doc = stub_doc!("clickhouse_columns")]
+#[pyfunction]
+pub(super) fn clickhouse_columns() -> Vec<(&'static str, &'static str, &'static str)> {
+    COLUMNS.iter().chain([&REVISION]).map(|column| (column.name, column.kind, column.rest)).collect()
+}
+
+#[doc = stub_doc!("clickhouse_place")]
+#[pyfunction]
+pub(super) fn clickhouse_place(path: &str) -> Option<(&str, &str)> {
+    place(path)
+}
+
+#[doc = stub_doc!("check_query")]
+#[pyfunction]
+pub(super) fn check_query(by: Vec<String>, conditions: Where) -> PyResult<()> {
+    for name in by {
+        match Dimension::parse(&name) {
+            Err(LedgerError::Query(rule)) => return Err(LedgerError::Query(format!("by: {rule}")).into()),
+            parsed => drop(parsed?),
+        }
+    }
+    filter(None, None, conditions)?;
+    Ok(())
+}
+
+#[doc = stub_doc!("unit_scales")]
+#[pyfunction]
+pub(super) fn unit_scales() -> HashMap<&'static str, u64> {
+    Unit::all().map(|unit| (unit.name(), unit.scale())).filter(|(_, scale)| *scale != 1).collect()
+}

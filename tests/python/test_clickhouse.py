@@ -1,0 +1,497 @@
+"""ClickHouse against the real server: bytes, equal reports, repeats, and recovery from what can be wrong with a server."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import taximeter
+from clickhouse_server import ClickHouse, Recorder, environment
+from conftest import wait_for
+from taximeter.errors import LedgerError
+from taximeter.ledger import Above, Below, Ledger, Like, Not
+from taximeter.ledger.clickhouse import Server, Table
+
+TABLE = "taximeter_events"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[ClickHouse]:
+    server = ClickHouse(tmp_path_factory.mktemp("clickhouse")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(running) -> ClickHouse:
+    """Return the server with an empty table."""
+    if running.process is None:
+        running.start()
+    running.run(f"DROP TABLE IF EXISTS {TABLE} SYNC")
+    Table(Server(running.destination(user="default", token=None))).create()
+    return running
+
+
+@pytest.fixture
+def make(state, server):
+    made = []
+
+    def meter(*others, **options) -> taximeter.Meter:
+        made.append(taximeter.Meter(destination=[*others, server.destination(**options)], state_dir=state))
+        return made[-1]
+
+    yield meter
+    for one in made:
+        one.close(0.5)
+
+
+def remote(meter: taximeter.Meter) -> dict:
+    return next(stats for stats in meter.stats()["destinations"].values() if stats["host"])
+
+
+def reader(server: ClickHouse) -> Ledger:
+    return Ledger(server.destination(user="reader", token="reader-key-4711"), timezone="UTC")
+
+
+def cli(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "taximeter", *arguments]
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=120)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
+optional = st.none() | texts
+events = st.fixed_dictionaries(
+    {
+        "provider": texts,
+        "model": texts,
+        "status": st.sampled_from(["success", "error"]),
+        "cost_usd": st.none() | st.decimals(0, 99_999_999, places=18) | st.just(Decimal("0.000000000000000000000001")),
+        "usage": st.dictionaries(
+            st.sampled_from(["input_tokens", "output_tokens", "input_audio_tokens", "reasoning_tokens"]),
+            st.integers(0, 10**12),
+            max_size=3,
+        ),
+        "tags": st.dictionaries(texts, texts, max_size=3),
+        "latency_ms": st.none() | st.integers(0, 10**7),
+        "ttft_ms": st.none() | st.integers(0, 10**6),
+        "batch": st.booleans(),
+        "started_at": st.integers(0, 4_000_000_000),
+        **dict.fromkeys(("error", "finish_reason", "service_tier", "region", "agent", "feature", "team", "customer"), optional),
+        **dict.fromkeys(("user", "session", "operation"), optional),
+    }
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tracked=st.lists(events, min_size=1, max_size=40))
+def test_every_field_comes_back_as_the_ledger_has_it(tracked, running, tmp_path_factory):
+    running.run(f"DROP TABLE IF EXISTS {TABLE} SYNC")
+    Table(Server(running.destination(user="default", token=None))).create()
+    state = tmp_path_factory.mktemp("state")
+    meter = taximeter.Meter(destination=["ledger", running.destination()], state_dir=state)
+    for event in tracked:
+        given = {name: value for name, value in event.items() if value is not None}
+        meter.track(**given, trace_id="ab" * 16, span_id="cd" * 8, parent_span_id="ef" * 8, call_id="call-1")
+    assert meter.flush(30).pending == 0
+    meter.close()
+    expected = {event["id"]: event for event in Ledger(state / "ledger.db").events()}
+    found = {event["id"]: event for event in reader(running).events()}
+    assert found == expected
+    assert len(found) > 0
+
+
+def test_a_ledger_is_copied_and_copying_it_again_changes_nothing(both, server):
+    own, _, state = both
+    for _ in range(2):
+        done = cli(
+            "--state-dir", state, "export", "--to", server.url, CLICKHOUSE_USER="writer", CLICKHOUSE_PASSWORD="writer-key-4711"
+        )
+        assert (done.returncode, done.stderr) == (0, "20,000 calls are in clickhouse://127.0.0.1/default\n")
+    assert server.number("count()") == 20_000
+    found, expected = ({event["id"]: event for event in ledger.events()} for ledger in (reader(server), own))
+    assert found == expected
+
+
+def test_amounts_and_notes_at_their_ends_come_back(server, make):
+    """Negative amounts and fractions of seconds come from events of other sources, such as credits."""
+    meter = make("ledger")
+    for amount in ("0", "0.000000000000000000000001", "99999999.5"):
+        meter.track(provider="openai", model="gpt-4o", usage={"audio_seconds": 1.5}, cost_usd=Decimal(amount))
+    meter.track(provider="nobody", model="unheard-of", input_tokens=1)
+    assert meter.flush(30).pending == 0
+    own, other = list(Ledger(meter.settings.ledger).events()), list(reader(server).events())
+    assert sorted(own, key=lambda event: event["id"]) == sorted(other, key=lambda event: event["id"])
+    assert {event["cost_usd"] for event in other} == {"0", "0.000000000000000000000001", "99999999.5", None}
+
+
+@pytest.fixture(scope="module")
+def both(running, tmp_path_factory) -> tuple[Ledger, Ledger, str]:
+    """Return two ledgers with the same 20,000 calls of several weeks: the file and the table; and the state directory."""
+    running.run(f"DROP TABLE IF EXISTS {TABLE} SYNC")
+    Table(Server(running.destination(user="default", token=None))).create()
+    state = tmp_path_factory.mktemp("both")
+    meter = taximeter.Meter(destination=["ledger", running.destination()], state_dir=state)
+    draw = random.Random(7)
+    for _ in range(20_000):
+        failed = draw.random() < 0.05
+        meter.track(
+            provider=draw.choice(["openai", "anthropic", "nobody"]), model=draw.choice(["gpt-4o", "claude-sonnet-4-5", "x"]),
+            input_tokens=draw.randrange(5_000), output_tokens=draw.randrange(900), cache_read_tokens=draw.randrange(3),
+            status="error" if failed else "success", error=draw.choice(["Timeout", "Refused"]) if failed else None,
+            started_at=1_759_000_000 + draw.randrange(50 * 86_400) + draw.random(), latency_ms=draw.randrange(9_000) / 8,
+            team=draw.choice(["a", "b", "Ünï", None]), customer=f"c{draw.randrange(300)}", user=draw.choice(["u'1", "`u`2", 'u"3', "u\\4"]),
+            region=draw.choice([None, "eu"]), tags={"plan": draw.choice(["pro", "free\n"]), "it's": "{p0:String}"},
+        )  # fmt: skip
+    assert meter.flush(60).pending == 0
+    meter.close()
+    return Ledger(state / "ledger.db", timezone="UTC"), reader(running), str(state)
+
+
+FIELDS = (
+    "provider", "model", "operation", "status", "cost_status", "agent", "feature", "team", "customer", "user", "session", "usage_status",
+    "service_tier", "region", "error", "finish_reason", "catalog", "cost_notes", "trace_id", "call_id", "hour", "day", "week", "month",
+    "tag:plan", "tag:it's", "tag:nothing",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "by", [(), *((field,) for field in FIELDS), ("team", "day"), ("day", "hour", "model"), ("user", "tag:plan", "status")], ids=str
+)
+def test_a_report_is_the_same_to_the_last_digit(by, both):
+    own, other, _ = both
+    expected, found = own.report(by), other.report(by)
+    assert found == expected
+    assert (str(found), found.to_json()) == (str(expected), expected.to_json())
+    assert found.total.calls == 20_000
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu", "America/St_Johns"])
+def test_days_of_zones_are_the_same(zone, both):
+    own, other, _ = both
+    for by in ("hour", "day", "week", "month", ("month", "model")):
+        assert other.report(by, tz=zone) == own.report(by, tz=zone)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"team": "a"}, {"team": None}, {"team": ["a", None]}, {"team": Not("a")}, {"team": Not(["a", None])}, {"user": "u'1"},
+        {"user": "u\\4"}, {"tag:plan": "free\n"}, {"tag:it's": Like("P0")}, {"team": Like("ünÏ")}, {"latency_ms": Above(500.125)},
+        {"cost_usd": Below("0.01")}, {"cost_usd": None}, {"cost_usd": Not(None)}, {"input_tokens": [1, 2, 3]},
+        {"day": "2025-10-02"}, {"status": "error", "customer": ["c1", "c2"]}, {"ttft_ms": Above(1)}, {"ttft_ms": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_filters_select_the_same_calls(where, both):
+    own, other, _ = both
+    assert other.report(("model", "team"), where=where) == own.report(("model", "team"), where=where)
+    cut = {"since": "2025-10-02T10:20:30.5Z", "until": "2025-10-20T01:02:03Z", "where": where}
+    assert other.report("day", **cut) == own.report("day", **cut)
+    ids = [{event["id"] for event in ledger.events(**cut)} for ledger in both[:2]]
+    assert ids[0] == ids[1]
+
+
+def test_single_calls_are_the_same(both):
+    own, other, _ = both
+    assert other.newest(50) == own.newest(50)
+    event = own.newest(1)[0]
+    assert other.find(event["id"]) == event
+    assert other.find(event["id"][:20]) == own.find(event["id"][:20])
+    assert other.find("zz") is None
+    found, expected = ({event["id"]: event for event in ledger.events()} for ledger in (other, own))
+    assert found == expected
+    for nothing in ({"where": {"team": "nobody"}}, {"since": "2031-01-01"}):
+        assert list(other.events(**nothing)) == []
+        assert other.report((), **nothing) == own.report((), **nothing)
+        assert other.report("day", **nothing) == own.report("day", **nothing)
+
+
+def test_errors_name_the_field_and_what_a_file_is_needed_for(both):
+    _, other, _ = both
+    for call in (lambda: other.report("nothing"), lambda: list(other.events(where={"nothing": "x"}))):
+        with pytest.raises(ValueError, match="'nothing' is not a field of reports; use provider"):
+            call()
+    with pytest.raises(LedgerError, match="no order of arrival"):
+        next(other.follow())
+    with pytest.raises(LedgerError, match="is in ClickHouse"):
+        _ = other.path
+    assert repr(other) == "Ledger('clickhouse://127.0.0.1/default')"
+
+
+def test_commands_print_the_same(both, running):
+    own, _, state = both
+    for command in (
+        ["report", "--by", "team,day"], ["customers", "--limit", "3"], ["daily", "--since", "2025-10-01"], ["errors"], ["unpriced"],
+        ["report", "--json", "--where", "team=a"], ["calls", "-n", "7", "--timezone", "UTC"], ["report", "--csv", "--by", "user"],
+    ):  # fmt: skip
+        expected = cli("--state-dir", state, *command)
+        found = cli("--state-dir", state, *command, "--from", running.url)
+        assert (found.returncode, found.stdout) == (0, expected.stdout), found.stderr
+        assert len(found.stdout) > 50
+    event = own.newest(1)[0]
+    shown = cli("show", event["id"], "--from", running.url)
+    assert event["id"] in shown.stdout
+    for form in ([], ["--csv"], ["--csv", "--raw"]):
+        expected = cli("--state-dir", state, "export", *form).stdout
+        found = cli("export", *form, "--from", running.url).stdout
+        assert len(found.splitlines()) == 20_000 + bool(form)
+        assert sorted(found.splitlines()) == sorted(expected.splitlines())
+
+
+def test_repeats_count_once(server, state):
+    """The same request is dropped, also after `kill -9`. Other cuts of the same calls are stored, and reports count them once."""
+    with Recorder() as recorder:
+        meter = taximeter.Meter(destination=recorder.destination(), state_dir=state)
+        for number in range(1_000):
+            meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+        assert meter.flush(30).pending == 0
+        meter.close()
+    (query, body), *_ = recorder.requests
+    assert "insert_deduplication_token=tm1-" in query
+    server.run("CREATE MATERIALIZED VIEW rollup ENGINE = SummingMergeTree ORDER BY model AS "
+               f"SELECT model, count() AS calls FROM {TABLE} GROUP BY model")  # fmt: skip
+    try:
+        for place, old in enumerate(("", "23.8", "24.8", "25.3")):
+            server.run(f"TRUNCATE TABLE {TABLE} SYNC")
+            server.run("TRUNCATE TABLE rollup SYNC")
+            # Tokens are remembered although the table is empty, so each version has its own.
+            own = query.replace("insert_deduplication_token=tm1", f"insert_deduplication_token=v{place}")
+            more = f"&compatibility={old}" if old else ""
+            counts = []
+            for _ in range(3):
+                server.post(own + more, body)
+                counts.append((server.number("count()"), int(server.run("SELECT sum(calls) FROM rollup"))))
+            assert len(set(counts)) == 1 and counts[0][0] == counts[0][1] > 0, (old, counts)
+        before = server.number("count()")
+        server.restart()
+        server.post(own, body)
+        assert server.number("count()") == before
+        server.post(query.replace("insert_deduplication_token=tm1", "insert_deduplication_token=other"), body)
+        assert (server.number("count()"), server.number("count()", "FINAL")) == (2 * before, before)
+        assert reader(server).report(()).total.calls == before
+        assert ("repeats", None) in [check[:2] for check in Table(Server(server.destination(user="default", token=None))).check()]
+        server.run(f"OPTIMIZE TABLE {TABLE} FINAL")
+        assert server.number("count()") == before
+    finally:
+        server.run("DROP TABLE IF EXISTS rollup SYNC")
+
+
+def test_a_later_revision_of_a_call_replaces_it(server, make):
+    meter = make()
+    meter.track(provider="openai", model="gpt-4o", input_tokens=10**6)
+    assert meter.flush(30).pending == 0
+    server.run(f"INSERT INTO {TABLE} SELECT * REPLACE (toDecimal128(7, 24) AS cost_usd, 1 AS revision) FROM {TABLE}")
+    report = reader(server).report(())
+    assert (report.total.calls, report.total.cost_usd) == (1, Decimal(7))
+
+
+SENDER = """
+import sys, taximeter
+taximeter.init(destination=["ledger", taximeter.Destination(sys.argv[1], user="writer", token="writer-key-4711", linger=0)], instrument=False)
+number = 0
+while True:
+    for _ in range(200):
+        number += 1
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=number)
+    taximeter.flush(10)
+    print(number, flush=True)
+"""
+
+
+def test_senders_that_are_killed_lose_and_double_nothing(server, state):
+    draw = random.Random(3)
+    for _ in range(12):
+        with subprocess.Popen([sys.executable, "-c", SENDER, server.url], stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(draw.randrange(1, 4)):
+                process.stdout.readline()
+            # At any point of a request.
+            time.sleep(draw.random() / 50)
+            process.send_signal(signal.SIGKILL)
+    meter = taximeter.Meter(destination=["ledger", server.destination()], state_dir=state)
+    meter.drain_report()
+    meter.close()
+    expected = Ledger(state / "ledger.db").report(())
+    assert server.number("uniqExact(id)") == expected.total.calls > 12 * 200
+    assert reader(server).report(()).total == expected.total
+
+
+def test_a_server_that_is_killed_gets_everything_when_it_is_back(server, make):
+    meter = make("ledger", linger=0.01)
+    stop = threading.Event()
+
+    def track() -> None:
+        while not stop.is_set():
+            meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=track) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        wait_for(lambda before=remote(meter)["delivered"]: remote(meter)["delivered"] > before + 500, 60)
+        server.restart()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: meter.flush(10).pending == 0, 60)
+    expected = Ledger(meter.settings.ledger).report(())
+    assert server.number("uniqExact(id)") == expected.total.calls
+    assert reader(server).report(()).total == expected.total
+    assert remote(meter)["dead"] == remote(meter)["dropped"] == 0
+
+
+def broken(meter: taximeter.Meter, count: int = 50) -> dict:
+    """Track calls, try to deliver them, and return the counts. Nothing may become a dead letter."""
+    for number in range(count):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+    meter.flush(5)
+    stats = remote(meter)
+    assert (stats["dead"], stats["dropped"], stats["rejected"]) == (0, 0, 0)
+    assert stats["pending"] >= count
+    return stats
+
+
+def mended(make, server: ClickHouse, count: int = 50) -> None:
+    """Check that all calls arrive now: the next process does not wait for the end of the pause, which is five minutes."""
+    meter = make()
+    wait_for(lambda: meter.drain_report() is not None and server.number("uniqExact(id)") == count, 60)
+    assert all(stats["dead"] == 0 for stats in meter.stats()["destinations"].values())
+
+
+def test_a_missing_table_pauses_until_it_is_created(server, make):
+    server.run(f"DROP TABLE {TABLE} SYNC")
+    meter = make()
+    stats = broken(meter)
+    assert stats["state"] == "paused"
+    # A user with rights on this table alone may not know whether it exists.
+    assert "code 497, ACCESS_DENIED; create the table with `taximeter clickhouse init`" in stats["last_error"]
+    done = cli("clickhouse", "init", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert (done.returncode, done.stdout) == (0, "created the table taximeter_events\n"), done.stderr
+    meter.close(0.1)
+    mended(make, server)
+
+
+@pytest.mark.parametrize(
+    ("change", "mend"),
+    [
+        ("MODIFY COLUMN input_tokens String", "MODIFY COLUMN input_tokens UInt64 CODEC(T64, ZSTD(1))"),
+        ("DROP COLUMN call_id", None),
+    ],
+)
+def test_other_columns_pause_until_they_are_mended(server, make, change, mend):
+    if "MODIFY" in change:
+        server.run(f"ALTER TABLE {TABLE} MODIFY COLUMN input_tokens UInt64 CODEC(ZSTD(1))")
+    server.run(f"ALTER TABLE {TABLE} {change}")
+    meter = make()
+    assert broken(meter)["state"] == "paused"
+    check = cli("clickhouse", "check", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert check.returncode == 1
+    assert ("input_tokens" in check.stdout) or ("no column call_id" in check.stdout)
+    if mend is None:
+        done = cli("clickhouse", "init", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+        assert done.stdout == "added the column call_id\n", done.stderr
+    else:
+        server.run(f"ALTER TABLE {TABLE} {mend}")
+    meter.close(0.1)
+    mended(make, server)
+
+
+def test_a_wrong_key_and_a_revoked_grant_pause(server, make, state):
+    wrong = taximeter.Meter(destination=server.destination(token="wrong-key-4711"), state_dir=state / "other")
+    stats = broken(wrong)
+    assert (stats["state"], "AUTHENTICATION_FAILED" in stats["last_error"]) == ("paused", True)
+    assert "4711" not in json.dumps(stats)
+    wrong.close(0.1)
+    server.restart(writer="GRANT SELECT ON default.nothing", reader="GRANT SELECT ON default.taximeter_events")
+    try:
+        meter = make()
+        stats = broken(meter)
+        assert (stats["state"], "ACCESS_DENIED" in stats["last_error"]) == ("paused", True)
+    finally:
+        server.restart(writer="GRANT INSERT ON default.taximeter_events", reader="GRANT SELECT ON default.taximeter_events")
+    meter.close(0.1)
+    mended(make, server)
+
+
+def test_too_many_parts_are_waited_for(server, make):
+    server.run("SYSTEM STOP MERGES")
+    server.run(f"ALTER TABLE {TABLE} MODIFY SETTING parts_to_throw_insert = 3, parts_to_delay_insert = 2, max_delay_to_insert = 1")
+    meter = make(linger=0)
+    try:
+        wait_for(lambda: broken_by_parts(meter), 60)
+        stats = remote(meter)
+        assert stats["state"] != "paused"
+    finally:
+        server.run("SYSTEM START MERGES")
+        server.run(f"ALTER TABLE {TABLE} RESET SETTING parts_to_throw_insert, parts_to_delay_insert, max_delay_to_insert")
+    wait_for(lambda: meter.flush(5).pending == 0, 60)
+    assert server.number("uniqExact(id)") == meter.stats()["tracked"]
+    assert remote(meter)["dead"] == 0
+
+
+def broken_by_parts(meter: taximeter.Meter) -> bool:
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.flush(5)
+    return "TOO_MANY_PARTS" in (remote(meter)["last_error"] or "")
+
+
+def test_too_little_memory_is_met_with_smaller_requests(server, make):
+    rights = {"writer": "GRANT INSERT ON default.taximeter_events", "reader": "GRANT SELECT ON default.taximeter_events"}
+    server.restart(**rights, profile="<max_memory_usage>10000000</max_memory_usage>")
+    try:
+        meter = make()
+        for number in range(20_000):
+            meter.track(provider="openai", model="gpt-4o", input_tokens=number, user=f"user {number}" * 20)
+        wait_for(lambda: meter.flush(5).pending == 0, 120)
+        assert remote(meter)["dead"] == 0
+        assert remote(meter)["failures"] > 0
+        assert server.number("uniqExact(id)") == 20_000
+    finally:
+        server.restart(**rights)
+
+
+def test_the_server_can_collect_the_requests_of_small_senders(server, make):
+    meter = make(server_batches=True, linger=0)
+    for _ in range(3):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        assert meter.flush(30).pending == 0
+    assert server.number("count()") == 3
+
+
+def test_a_table_that_taximeter_did_not_create_is_left_alone(server):
+    server.run(f"DROP TABLE {TABLE} SYNC")
+    server.run(f"CREATE TABLE {TABLE} (id UUID) ENGINE = MergeTree ORDER BY id")
+    done = cli("clickhouse", "init", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert done.returncode == 2
+    assert "did not create (MergeTree)" in done.stderr
+    newer = "CREATE TABLE other (id UUID) ENGINE = ReplacingMergeTree ORDER BY id COMMENT 'taximeter schema 99'"
+    server.run("DROP TABLE IF EXISTS other SYNC")
+    server.run(newer)
+    done = cli("clickhouse", "init", f"{server.url}/other", CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert "a newer version of taximeter created the table, with schema 99" in done.stderr
+    server.run("DROP TABLE other SYNC")
+
+
+def test_another_database_and_its_table_are_created(server):
+    url = f"clickhouse+http://127.0.0.1:{server.port}/metering/calls"
+    done = cli("clickhouse", "init", url, "--ttl", "400d", CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert done.stdout == "created the database metering\ncreated the table calls\n", done.stderr
+    again = cli("clickhouse", "init", url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert again.stdout == "the table calls is up to date\n"
+    checked = cli("clickhouse", "check", url, "--json", CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert checked.returncode == 0
+    assert {check["check"]: check["ok"] for check in json.loads(checked.stdout)} == dict.fromkeys(
+        ["server", "table", "columns", "calls", "parts"], True
+    )
+    server.run("DROP DATABASE metering SYNC")
