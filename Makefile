@@ -12,7 +12,7 @@ WHEEL := $(VENV)/.built-wheel
 DEBUG := $(VENV)/.built-debug
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick screenshots phoenix fuzz soak wheel lock clean
+.PHONY: demo test test-fast test-rust test-python clickhouse environments lint docs bench bench-quick screenshots phoenix fuzz soak wheel lock clean
 
 # Installs the build tool and two clients, and nothing else.
 demo: $(RELEASE)
@@ -42,13 +42,17 @@ test-fast: $(DEBUG)
 	cargo test --locked --no-default-features --lib
 	$(PYTEST) -m "not slow"
 
+# Only the tests against a real ClickHouse server, which a wheel carries. `make test-python` runs them as well.
+clickhouse: $(DEBUG) .venv-clickhouse/.ready
+	$(BIN)/python -m pytest tests/python/test_clickhouse.py
+
 # Other versions of the clients, and what is built on them: tests/environments/.
 ENVIRONMENTS := $(patsubst tests/environments/%.txt,.venv-%/.ready,$(wildcard tests/environments/*.txt))
 environments: $(ENVIRONMENTS)
 
 .venv-%/.ready: tests/environments/%.txt
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --requirement $<
+	.venv-$*/bin/python -m pip install --quiet $(if $(filter clickhouse,$*),--no-deps) --requirement $<
 	touch $@
 
 lint: $(DEV_READY)

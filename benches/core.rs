@@ -68,6 +68,19 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
+/// A request with 10,000 events for each wire format.
+fn wires(criterion: &mut Criterion) {
+    use _core::protocol::{Options, format_named};
+    let events = vec![event(); 10_000];
+    for name in ["cloudevents", "otlp", "clickhouse"] {
+        let Some(format) = format_named(name) else { continue };
+        let protocol = (format.make)(&Options::default());
+        criterion.bench_function(&format!("encode 10,000 events for {name}"), |bencher| {
+            bencher.iter(|| black_box(protocol.encode(black_box(&events))));
+        });
+    }
+}
+
 /// A chat stream of 200 chunks, as OpenAI sends it. The last chunk has the usage.
 fn chat_stream() -> String {
     let chunk = |rest: &str| {
@@ -226,5 +239,5 @@ fn budgets_of_a_call(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(group, benches, scans, budgets, budgets_in_sqlite, budgets_of_a_call);
+criterion_group!(group, benches, wires, scans, budgets, budgets_in_sqlite, budgets_of_a_call);
 criterion_main!(group);

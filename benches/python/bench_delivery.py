@@ -41,7 +41,7 @@ def processor_time() -> float:
 
 
 def main() -> None:
-    for protocol in ("cloudevents", "otlp"):
+    for protocol in ("cloudevents", "otlp", "clickhouse"):
         ours(protocol)
     peers()
     beside()

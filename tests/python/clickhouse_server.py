@@ -14,10 +14,9 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from conftest import ROOT
 from taximeter import Destination
 
-PYTHON = ROOT / ".venv-clickhouse" / "bin" / "python"
+PYTHON = Path(__file__).parents[2] / ".venv-clickhouse" / "bin" / "python"
 START = """
 import os, chdb._chdb as c
 c.query(
@@ -43,7 +42,7 @@ class ClickHouse:
         self.port = free_port()
         self.url = f"clickhouse+http://127.0.0.1:{self.port}/default"
         self.process: subprocess.Popen | None = None
-        self.users(writer="GRANT INSERT ON default.taximeter_events", reader="GRANT SELECT ON default.taximeter_events")
+        self.users(writer="GRANT INSERT ON default.taximeter_events", reader="GRANT SELECT ON default.*")
         (directory / "config.xml").write_text(
             f"<clickhouse><listen_host>127.0.0.1</listen_host><http_port>{self.port}</http_port>"
             "<users_config>users.xml</users_config><max_server_memory_usage>2000000000</max_server_memory_usage></clickhouse>"

@@ -13,7 +13,23 @@ from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, clickhouse, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, serve, shells, tokens, top
+from . import (
+    budgets,
+    calls,
+    clickhouse,
+    dead_letters,
+    doctor,
+    journals,
+    ledger,
+    overview,
+    prices,
+    report,
+    repricing,
+    serve,
+    shells,
+    tokens,
+    top,
+)
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up

@@ -28,6 +28,7 @@ _COUNTS: Final = {
     "unpriced": "countIf(cost_status = 'unpriced')",
     **{f"{name}_tokens": f"sum({name}_tokens)" for name in ("input", "output", "cache_read", "cache_write", "reasoning")},
 }
+_MEASURES: Final = {"cost_usd": "cost_usd", "latency_ms": "latency_us"}
 _NUMBERS: Final = {"latency_ms": "(latency_us / 1000)", "ttft_ms": "(ttft_us / 1000)"}
 """The numbers by which conditions compare, where they are not columns. A quotient is the number that the ledger's file has."""
 _TEXTS: Final = frozenset(name for name, kind, _ in _core.clickhouse_columns() if kind in {"String", "LowCardinality(String)"})
@@ -122,6 +123,18 @@ class ClickHouseReader:
         where = asked.where(since, until, conditions)
         query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY started_at DESC, toString(id) DESC LIMIT {limit}"
         return self._texts(query, asked.values)
+
+    def highest(
+        self, since: int | None, until: int | None, conditions: Conditions, measure: str, limit: int, offset: int
+    ) -> list[str]:
+        """Return the calls that cost most or took longest as JSON, the highest first."""
+        _core.check_query([], conditions)
+        if measure not in _MEASURES:
+            raise ValueError(f"measure: {measure!r} is neither cost_usd nor latency_ms")
+        asked = _Parameters()
+        order = f"{_MEASURES[measure]} DESC NULLS LAST, started_at DESC, toString(id) DESC LIMIT {limit} OFFSET {offset}"
+        where = asked.where(since, until, conditions)
+        return self._texts(f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY {order}", asked.values)
 
     def find(self, event_id: str) -> str | None:
         """Return the newest call whose id begins with a text, as JSON."""
