@@ -13,6 +13,7 @@ _shtab_taximeter_commands() {
     backup:'Copy the ledger to a file while programs write.'
     budgets:'List what is used of each budget; set, reset and remove budgets.'
     calls:'List calls, the newest first.'
+    clickhouse:'Create and check the table of a destination in ClickHouse.'
     completion:'Print a script that completes the command line in a shell.'
     customers:'Sum up calls by customer.'
     daily:'Sum up calls by day, by default of the last 14 days.'
@@ -56,6 +57,15 @@ _shtab_taximeter_budgets_commands() {
     set:'Add a budget, or change the given fields of one; running programs take it over.'
   )
   _describe 'taximeter budgets commands' _commands
+}
+
+_shtab_taximeter_clickhouse_commands() {
+  local _commands=(
+    check:'Check the server, the table, its columns and rows.'
+    ddl:'Print the statement that creates the table.'
+    init:'Create the table, or bring it up to date.'
+  )
+  _describe 'taximeter clickhouse commands' _commands
 }
 
 _shtab_taximeter_journals_commands() {
@@ -210,11 +220,67 @@ _shtab_taximeter_calls_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   {-n,--limit}"[at most N calls (default\: 20)]:N:"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_taximeter_calls_defaults_added=0
+
+_shtab_taximeter_clickhouse_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_clickhouse_defaults_added=0
+
+_shtab_taximeter_clickhouse_check_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  ":clickhouse\+https\:\/\/HOST\:8443\/DATABASE\; the keys are those of this destination in the settings, else CLICKHOUSE_USER and CLICKHOUSE_PASSWORD:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_clickhouse_check_defaults_added=0
+
+_shtab_taximeter_clickhouse_ddl_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  "--cluster[create a replicated table on this cluster]:NAME:"
+  "--ttl[delete calls after so many days, such as 400d (default\: never)]:DAYS:"
+  ":a URL with the database (default\: the database \`default\`):"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_clickhouse_ddl_defaults_added=0
+
+_shtab_taximeter_clickhouse_init_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  "--cluster[create a replicated table on this cluster]:NAME:"
+  "--ttl[delete calls after so many days, such as 400d (default\: never)]:DAYS:"
+  ":clickhouse\+https\:\/\/HOST\:8443\/DATABASE\; the keys are those of this destination in the settings, else CLICKHOUSE_USER and CLICKHOUSE_PASSWORD:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_clickhouse_init_defaults_added=0
 
 _shtab_taximeter_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -239,6 +305,7 @@ _shtab_taximeter_customers_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -263,6 +330,7 @@ _shtab_taximeter_daily_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -327,6 +395,7 @@ _shtab_taximeter_errors_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -350,6 +419,8 @@ _shtab_taximeter_export_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
+  "--to[store the calls in clickhouse\+https\:\/\/HOST\:8443\/DATABASE instead\; repeating this changes nothing]:URL:"
   "--csv[print CSV]"
   "--raw[with --csv\: texts as they are, even formulas]"
 )
@@ -381,6 +452,7 @@ _shtab_taximeter_hourly_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -509,6 +581,7 @@ _shtab_taximeter_monthly_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -646,6 +719,7 @@ _shtab_taximeter_report_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -715,6 +789,7 @@ _shtab_taximeter_session_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -735,6 +810,7 @@ _shtab_taximeter_show_options=(
   {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
   "--color[whether to print colours (default\: auto)]:color:(auto always never)"
   {-q,--quiet}"[print no messages, only data and errors]"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   ":the id of its event, or the beginning of it:"
 )
 
@@ -810,6 +886,7 @@ _shtab_taximeter_unpriced_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -834,6 +911,7 @@ _shtab_taximeter_weekly_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--sort[a field of the report, or a sum such as calls\; -FIELD reverses (default\: time, else cost)]:FIELD:"
   "--limit[N rows, and one for all others (default\: what fits)]:N:"
   "--columns[comma-separated sums\: cost, share, calls, errors, unpriced, cached, input, output, cache_read, cache_write, reasoning]:NAMES:"
@@ -886,6 +964,7 @@ _shtab_taximeter() {
         backup) _arguments -C -s $_shtab_taximeter_backup_options ;;
         budgets) _shtab_taximeter_budgets ;;
         calls) _arguments -C -s $_shtab_taximeter_calls_options ;;
+        clickhouse) _shtab_taximeter_clickhouse ;;
         completion) _arguments -C -s $_shtab_taximeter_completion_options ;;
         customers) _arguments -C -s $_shtab_taximeter_customers_options ;;
         daily) _arguments -C -s $_shtab_taximeter_daily_options ;;
@@ -943,6 +1022,31 @@ _shtab_taximeter_budgets() {
         reset) _arguments -C -s $_shtab_taximeter_budgets_reset_options ;;
         rm) _arguments -C -s $_shtab_taximeter_budgets_rm_options ;;
         set) _arguments -C -s $_shtab_taximeter_budgets_set_options ;;
+      esac
+  esac
+}
+
+_shtab_taximeter_clickhouse() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->clickhouse'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_taximeter_clickhouse_defaults_added )); then
+    if (( ${_shtab_taximeter_clickhouse_options[(I)${(q)one_or_more}*]} +          ${_shtab_taximeter_clickhouse_options[(I)${(q)remainder}*]} +          ${_shtab_taximeter_clickhouse_options[(I)${(q)default}]} == 0 )); then
+      _shtab_taximeter_clickhouse_options+=(': :_shtab_taximeter_clickhouse_commands' '*::: :->clickhouse')
+    fi
+    _shtab_taximeter_clickhouse_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_taximeter_clickhouse_options
+
+  case $state in
+    clickhouse)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_taximeter_clickhouse-$line[1]:"
+      case $line[1] in
+        check) _arguments -C -s $_shtab_taximeter_clickhouse_check_options ;;
+        ddl) _arguments -C -s $_shtab_taximeter_clickhouse_ddl_options ;;
+        init) _arguments -C -s $_shtab_taximeter_clickhouse_init_options ;;
       esac
   esac
 }
