@@ -28,10 +28,12 @@ _WAIT: Final = 10.0
 class Source(Protocol):
     """What the panels need. `taximeter.Ledger` has it."""
 
-    path: Path
-    """The ledger's file."""
     timezone: tzinfo
     """The zone of requests that name none."""
+
+    @property
+    def path(self) -> Path:
+        """The ledger's file."""
 
     def report(
         self,
