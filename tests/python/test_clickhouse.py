@@ -211,6 +211,11 @@ def test_single_calls_are_the_same(both):
     for measure in ("cost_usd", "latency_ms"):
         found, expected = (ledger.highest(measure, 30, offset=5) for ledger in (other, own))
         assert [event.get(measure) for event in found] == [event.get(measure) for event in expected]
+    for by in (("model", "team"), ()):
+        found, expected = (ledger.percentiles("latency_ms", by) for ledger in (other, own))
+        assert [one[:2] for one in found] == [one[:2] for one in expected]
+        for one, two in zip(found, expected, strict=True):
+            assert one[2] == pytest.approx(two[2], rel=0.05)
     event = own.newest(1)[0]
     assert other.find(event["id"]) == event
     assert other.find(event["id"][:20]) == own.find(event["id"][:20])

@@ -75,6 +75,38 @@ class ClickHouseReader:
         found.sort(key=lambda one: (-one[1]["cost_usd"], -one[1]["calls"], one[0]))
         return [(tuple(value or None for value in values), sums) for values, sums in found]
 
+    def durations(
+        self,
+        what: str,
+        by: Sequence[str],
+        since: int | None,
+        until: int | None,
+        conditions: Conditions,
+        parts: Mapping[str, Sequence[int]],
+        fractions: Sequence[float],
+    ) -> list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]]:
+        """Return percentiles of a duration by fields, exact; see `_core.LedgerReader.durations`. It counts no calls by duration."""
+        if parts:
+            raise ValueError("by: percentiles are not grouped by time")
+        _core.check_query(list(by), conditions)
+        column, asked = what.replace("_ms", "_us"), _Parameters()
+        dimensions = [asked.field(name) for name in by]
+        given = ", ".join(repr(float(fraction)) for fraction in fractions)
+        columns = [
+            "toString(count())",
+            f"arrayMap(one -> toString(one), quantilesExact({given})(assumeNotNull({column})))",
+            *dimensions,
+        ]
+        clauses = [asked.where(since, until, conditions)]
+        clauses.append(f"{'AND' if clauses[0] else 'WHERE'} isNotNull({column})")
+        clauses.append(f"GROUP BY {', '.join(str(3 + index) for index in range(len(dimensions)))}" if by else "HAVING count() > 0")
+        query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
+        found: list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]] = [
+            ([value or None for value in values], int(calls), [int(one) / 1000 for one in ends], [])
+            for calls, ends, *values in self.server.rows(query, asked.values)
+        ]
+        return sorted(found, key=lambda one: (-one[1], [value or "" for value in one[0]]))
+
     def events(self, since: int | None, until: int | None, conditions: Conditions, after: Any, limit: int) -> tuple[list[str], Any]:
         """Return a page of calls as JSON, in the order of hours, and within an hour by provider, model and id; and where it ends."""
         page, reached = self._page(since, until, conditions, after, max(limit, _PAGE))
