@@ -103,6 +103,7 @@ def test_other_periods_have_no_boundaries():
         ({"usd": None, "calls": 5, "unpriced": "0.1"}, "unpriced: '0.1' is an amount of money, and the budget counts calls"),
         ({"hold_timeout": 0}, "hold_timeout: 0 is not a time from 1 second to 31 days"),
         ({"hold_timeout": "soon"}, "hold_timeout: 'soon' is not a time"),
+        ({"cut": "yes"}, "cut: 'yes' is not true or false"),
         ({"warn_at": (0,)}, "warn_at: 0 is not above 0 and at most 10"),
         ({"warn_at": ["much"]}, "warn_at: 'much' is not a decimal number"),
         ({"warn_at": [number / 100 for number in range(1, 20)]}, "warn_at: 20 thresholds are more than 16"),

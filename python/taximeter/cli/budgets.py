@@ -42,7 +42,7 @@ def add_commands(add: Add) -> None:
     _add_key(reset, "only this key; for a budget with several dimensions, once for each of them")
     remove = act("rm", _remove, "remove a budget; a program that still has it in its settings adds it again when it starts")
     remove.add_argument("name", metavar="NAME", help="the budget")
-    act("recount", _recount, "set what is used in this period to what the ledger has; calls that are not in it do not count any more")
+    act("recount", _recount, "set what is used in this period to what the ledger has, and charges without an event; resets hold")
 
 
 def _add_key(command: argparse.ArgumentParser, text: str) -> None:
@@ -88,6 +88,9 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--hold-timeout", metavar="TIME", help="after what time a call in flight is charged its input (default: 15m)"
+    )
+    command.add_argument(
+        "--cut", action=argparse.BooleanOptionalAction, default=None, help="close streams that use more than is left"
     )
     command.add_argument("--warn-at", metavar="PARTS", help="comma-separated parts of the limit, such as 0.8,0.95")
     command.add_argument("--webhook", metavar="URL", help="called when a threshold is crossed")

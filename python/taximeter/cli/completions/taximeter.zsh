@@ -51,7 +51,7 @@ _shtab_taximeter_commands() {
 
 _shtab_taximeter_budgets_commands() {
   local _commands=(
-    recount:'Set what is used in this period to what the ledger has; calls that are not in it do not count any more.'
+    recount:'Set what is used in this period to what the ledger has, and charges without an event; resets hold.'
     reset:'Set what is used in this period to 0.'
     rm:'Remove a budget; a program that still has it in its settings adds it again when it starts.'
     set:'Add a budget, or change the given fields of one; running programs take it over.'
@@ -201,6 +201,7 @@ _shtab_taximeter_budgets_set_options=(
   "--cancelled[what calls that end early are charged\: input or release]:HOW:(input release)"
   "--crashed[what calls of killed processes are charged\: release or input]:HOW:(release input)"
   "--hold-timeout[after what time a call in flight is charged its input (default\: 15m)]:TIME:"
+  {--cut,--no-cut}"[close streams that use more than is left]"
   "--warn-at[comma-separated parts of the limit, such as 0.8,0.95]:PARTS:"
   "--webhook[called when a threshold is crossed]:URL:"
   "--share[the part of the limit for this host, such as 0.25]:PART:"
