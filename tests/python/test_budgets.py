@@ -637,3 +637,43 @@ def test_typical_calls_hold_what_calls_like_them_took(limited):
     for _ in range(20):
         held()
     assert held() == Decimal("0.002")
+
+
+FORKS = """
+    import json, os, threading, taximeter
+    taximeter.init(instrument=False, budgets=[taximeter.Budget("b", tokens=10**12, per="total")])
+
+    def call():
+        with taximeter.reserve(provider="openai", model="gpt-4o", input_tokens=10, max_output_tokens=0) as reserved:
+            reserved.track(input_tokens=7)
+
+    counts, stop = [0] * 8, threading.Event()
+
+    def work(number):
+        while not stop.is_set():
+            call()
+            counts[number] += 1
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
+    [thread.start() for thread in threads]
+    children = []
+    for _ in range(12):
+        child = os.fork()
+        if child == 0:
+            [call() for _ in range(10)]
+            taximeter.close(10)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 12
+    stop.set()
+    [thread.join() for thread in threads]
+    taximeter.close(10)
+    (standing,) = taximeter.check()
+    print(json.dumps([standing.used, standing.held, standing.calls, 7 * (sum(counts) + 120)]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_forks_under_eight_threads_neither_lose_nor_double_a_charge(run):
+    used, held, calls, expected = json.loads(run(FORKS).stdout)
+    assert (used, held, calls) == (expected, 0, expected // 7)
