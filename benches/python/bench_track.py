@@ -43,6 +43,12 @@ EVENT = {
 }
 ARGUMENTS = {key: EVENT[key] for key in ("provider", "model", "feature", "team", "customer", "user", "tags")} | EVENT["usage"]
 BURST = 500
+BESIDE = "track(), beside 3 budgets for other calls"
+WITHIN = "track(), in one budget"
+BUDGETS = {
+    BESIDE: [taximeter.Budget(f"team-{number}", usd=1, per="day", where={"team": f"team-{number}"}) for number in range(3)],
+    WITHIN: [taximeter.Budget("all", usd=10**9, per="day")],
+}
 CUSTOMERS = itertools.cycle([f"c-{number}" for number in range(997)])
 USERS = itertools.cycle([f"u-{number}" for number in range(1009)])
 STRACE = """
@@ -146,13 +152,19 @@ def measure(bursts: int) -> None:
             ("track(), as fast as it goes", call_track, 0),
             ("track(), for many customers and users", call_track_for_many, 0),
             ("track(), inside attribute()", call_track, 0),
+            (BESIDE, call_track, 0),
+            (WITHIN, call_track, 0),
         ):
+            if name in BUDGETS:
+                taximeter.init(state_dir=state, instrument=False, budgets=BUDGETS[name])
             with taximeter.attribute(agent="support", team="search") if "attribute" in name else contextlib.nullcontext():
                 median, single = sample(call, bursts, pause)
             results[name] = median - nothing, percentile(single, 0.99) - clock_cost
             print(f"{name:44}{results[name][0]:9.0f}{results[name][1]:9.0f}")
             taximeter.flush(60)
         peer = results["orjson.dumps(event)"]
+        added = results[BESIDE][0] - results["track(), as fast as it goes"][0]
+        print(f"budgets for other calls add {added:.0f} ns to track()")
         for name in list(results)[2:]:
             p50, p99 = results[name]
             print(f"{name}: p50 {p50 / peer[0]:.2f} ×, p99 {p99 / peer[0]:.2f} × orjson.dumps's p50 ({p99 / peer[1]:.2f} × its p99)")
