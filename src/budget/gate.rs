@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
@@ -14,7 +14,7 @@ use super::error::Unavailable;
 use super::layout::header;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
 use super::owner::{Owner, dead};
-use super::process::{Access, PATIENCE, Patience, Process, wait};
+use super::process::{Access, Patience, Process, Waits};
 use super::settlement::{MAX_WAITING, Waiting, WaitingShare, settle_waiting, with_room};
 use super::slot::{Charged, Counts, Period};
 use super::state::{Origin, State};
@@ -148,6 +148,7 @@ pub struct Gate {
     pub(super) restore: Restore,
     /// Settlements that were made while the state could not be opened, and the fork generation in which they were.
     early: Mutex<(u64, Vec<Waiting>)>,
+    waits: Waits,
     /// Settlements that were dropped because too many waited.
     dropped: AtomicU64,
 }
@@ -166,6 +167,7 @@ impl Gate {
             process: ArcSwapOption::empty(),
             restore,
             early: Mutex::default(),
+            waits: Waits::new(),
             dropped: AtomicU64::new(0),
         }
     }
@@ -181,7 +183,7 @@ impl Gate {
         definitions: Option<u64>,
         patience: Patience,
     ) -> Result<(Decision, Vec<Crossing>), Unavailable> {
-        let process = self.process()?;
+        let process = self.process_within(patience)?;
         let mut access = self.access(&process, patience)?;
         if definitions
             .is_some_and(|number| access.state.words.load(header::DEFINITIONS).is_ok_and(|word| word != number))
@@ -242,7 +244,7 @@ impl Gate {
         charges: &[Charge],
         patience: Patience,
     ) -> Settled {
-        let process = self.process().ok();
+        let process = self.process_within(patience).ok();
         if let Some(process) = &process
             && let Ok(mut access) = self.access(process, patience)
         {
@@ -298,7 +300,7 @@ impl Gate {
 
     /// The exclusive right to use the state. If something has closed the lock's file, the next operation opens it again.
     pub(super) fn access<'a>(&self, process: &'a Process, patience: Patience) -> Result<Access<'a>, Unavailable> {
-        process.access(patience).inspect_err(|error| {
+        process.access(&self.waits, patience).inspect_err(|error| {
             if matches!(error, Unavailable::State(_)) && !process.lock.is_open() {
                 self.forget(process);
             }
@@ -315,8 +317,8 @@ impl Gate {
 
     /// Settles what waits in memory, if the state can be used within the time. Returns the thresholds that it crossed.
     pub fn settle_waiting(&self, patience: Patience) -> Vec<Crossing> {
-        let Ok(process) = self.process() else { return Vec::new() };
-        match process.access(patience) {
+        let Ok(process) = self.process_within(patience) else { return Vec::new() };
+        match self.access(&process, patience) {
             Ok(mut access) => settle_waiting(&process.waiting, &mut access.state, self.limit, process.owner.token()),
             Err(_) => Vec::new(),
         }
@@ -400,12 +402,16 @@ impl Gate {
 
     /// What belongs to this process, made with its first operation.
     pub(super) fn process(&self) -> Result<Arc<Process>, Unavailable> {
+        self.process_within(Patience::Long)
+    }
+
+    fn process_within(&self, patience: Patience) -> Result<Arc<Process>, Unavailable> {
         let generation = fork_generation();
         let current = self.process.load_full();
         if let Some(process) = current.as_ref().filter(|process| process.generation == generation) {
             return Ok(Arc::clone(process));
         }
-        let made = Arc::new(self.open(generation)?);
+        let made = Arc::new(self.open(generation, patience)?);
         if let Some(mut early) = self.early() {
             lock(&made.waiting).append(&mut early.1);
         }
@@ -415,11 +421,11 @@ impl Gate {
         Ok(faster.map_or(made, Arc::clone))
     }
 
-    fn open(&self, generation: u64) -> Result<Process, Unavailable> {
+    fn open(&self, generation: u64, patience: Patience) -> Result<Process, Unavailable> {
         create_private_dir(&self.dir)?;
         let lock = TurnLock::open(&self.dir.join("lock"))?;
         let (state, owner) = {
-            let _turn = wait(PATIENCE, || lock.try_take())?;
+            let _turn = self.waits.take(patience, || lock.try_take())?;
             let (mut state, origin) = State::open(&self.dir, boot())?;
             if origin != Origin::Kept {
                 self.restore(&mut state)?;
@@ -432,8 +438,6 @@ impl Gate {
             state: Mutex::new(state),
             owner,
             next_call: AtomicU64::new(1),
-            impatient_until: AtomicU64::new(0),
-            begun: Instant::now(),
             waiting: Mutex::default(),
             suspects: Mutex::default(),
         })

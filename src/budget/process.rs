@@ -16,7 +16,7 @@ const YIELDS: u32 = 32;
 /// The first and the longest sleep between two tries.
 const SLEEPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_micros(500)];
 /// How long an operation waits for the lock. Its holder may be stopped by a signal.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How long it waits after another one has waited in vain, for [`IMPATIENT_FOR`].
 const SHORT_PATIENCE: Duration = Duration::from_millis(1);
 const IMPATIENT_FOR: Duration = Duration::from_secs(1);
@@ -38,9 +38,6 @@ pub(super) struct Process {
     pub(super) state: Mutex<State>,
     pub(super) owner: Owner,
     pub(super) next_call: AtomicU64,
-    /// Until when operations wait only shortly, in milliseconds since `begun`.
-    pub(super) impatient_until: AtomicU64,
-    pub(super) begun: Instant,
     pub(super) waiting: Mutex<Vec<Waiting>>,
     /// The owners whose locks were free at the last look. Their holds are released if they still are at the next one.
     pub(super) suspects: Mutex<Vec<u64>>,
@@ -53,17 +50,46 @@ pub(super) struct Access<'a> {
     pub(super) state: MutexGuard<'a, State>,
 }
 
-impl Process {
-    /// The exclusive right to use the state, which is refreshed.
-    pub(super) fn access(&self, patience: Patience) -> Result<Access<'_>, Unavailable> {
-        let elapsed = || self.begun.elapsed().as_millis() as u64;
+/// How long operations wait for the lock: less for a second after one has waited in vain.
+pub(super) struct Waits {
+    /// Until when they wait only shortly, in milliseconds since `begun`.
+    impatient_until: AtomicU64,
+    begun: Instant,
+}
+
+impl Waits {
+    pub(super) fn new() -> Self {
+        Self { impatient_until: AtomicU64::new(0), begun: Instant::now() }
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    /// Tries until something is taken or the time is up.
+    pub(super) fn take<T>(
+        &self,
+        patience: Patience,
+        take: impl FnMut() -> io::Result<Option<T>>,
+    ) -> Result<T, Unavailable> {
         let until = self.impatient_until.load(Ordering::Relaxed);
         let longest = match patience {
             Patience::None => Duration::ZERO,
-            Patience::Long if until == 0 || elapsed() >= until => PATIENCE,
+            Patience::Long if until == 0 || self.elapsed() >= until => PATIENCE,
             Patience::Short | Patience::Long => SHORT_PATIENCE,
         };
-        let taken = wait(longest, || {
+        let taken = wait(longest, take);
+        if matches!(taken, Err(Unavailable::Busy)) && patience == Patience::Long {
+            self.impatient_until.store(self.elapsed() + IMPATIENT_FOR.as_millis() as u64, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+impl Process {
+    /// The exclusive right to use the state, which is refreshed.
+    pub(super) fn access(&self, waits: &Waits, patience: Patience) -> Result<Access<'_>, Unavailable> {
+        let taken = waits.take(patience, || {
             let state = match self.state.try_lock() {
                 Ok(state) => state,
                 // The redo log makes an operation that panicked whole.
@@ -72,9 +98,6 @@ impl Process {
             };
             Ok(self.lock.try_take()?.map(|turn| Access { _turn: turn, state }))
         });
-        if matches!(taken, Err(Unavailable::Busy)) && patience == Patience::Long {
-            self.impatient_until.store(elapsed() + IMPATIENT_FOR.as_millis() as u64, Ordering::Relaxed);
-        }
         let mut access = taken?;
         access.state.refresh()?;
         Ok(access)
@@ -82,7 +105,7 @@ impl Process {
 }
 
 /// Tries until something is taken or the time is up.
-pub(super) fn wait<T>(longest: Duration, mut take: impl FnMut() -> io::Result<Option<T>>) -> Result<T, Unavailable> {
+fn wait<T>(longest: Duration, mut take: impl FnMut() -> io::Result<Option<T>>) -> Result<T, Unavailable> {
     if let Some(taken) = take()? {
         return Ok(taken);
     }
