@@ -129,8 +129,9 @@ def run(work: Callable[[], int], *, is_quiet: bool = False) -> int:
         thread.start()
         thread.join(_QUIET_SECONDS)
         while thread.is_alive():
-            if shows:
-                is_drawn = _draw(time.monotonic() - begun) or is_drawn
+            if shows and (line := _line(time.monotonic() - begun)):
+                is_drawn = True  # before it is written, so that Ctrl-C in between erases it
+                _write(line)
             thread.join(_EVERY_SECONDS)
     except KeyboardInterrupt:
         # Neither the thread nor what Python runs at exit may hold the process up.
@@ -145,17 +146,16 @@ def run(work: Callable[[], int], *, is_quiet: bool = False) -> int:
     return outcome[0]
 
 
-def _draw(seconds: float) -> bool:
-    """Draw the line of the innermost work. Return whether there is one."""
+def _line(seconds: float) -> str:
+    """Return the line of the innermost work, which replaces the one before; nothing without work."""
     try:
         one = _shown[-1]
     except IndexError:
-        return False
+        return ""
     if one.streams and _is_terminal(sys.stdout):
-        return False
+        return ""
     width = shutil.get_terminal_size().columns
-    _write(_ERASE + cut(one.text(seconds), width - 1))
-    return True
+    return _ERASE + cut(one.text(seconds), width - 1)
 
 
 def _write(text: str) -> None:
