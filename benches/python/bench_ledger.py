@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 import threading
@@ -46,6 +47,7 @@ def main() -> None:
         fill(meter)
         meter.close(60)
         reports(taximeter.Ledger(f"{state}/ledger.db"))
+        exports(taximeter.Ledger(f"{state}/ledger.db"))
         scan(taximeter.Ledger(f"{state}/ledger.db"))
 
 
@@ -161,6 +163,26 @@ def reports(ledger: taximeter.Ledger) -> None:
         print(f"report by {name}: {min(times) * 1000:,.0f} ms at best, {max(times) * 1000:,.0f} ms at worst, {len(report)} rows")
         if not options:
             assert report.total.calls == EVENTS
+
+
+def exports(ledger: taximeter.Ledger) -> None:
+    """Write every call as JSON lines and CSV, beside encoding the same calls in Python, in turns."""
+    rates: dict[str, list[float]] = {"JSON lines": [], "CSV": [], "json.dumps of Ledger.events()": []}
+    for _ in range(3):
+        for name, blocks in (
+            ("JSON lines", ledger.export()),
+            ("CSV", ledger.export("csv")),
+            ("json.dumps of Ledger.events()", (json.dumps(event).encode() + b"\n" for event in ledger.events())),
+        ):
+            begin = time.perf_counter()
+            lines = sum(block.count(b"\n") for block in blocks)
+            rates[name].append(EVENTS / (time.perf_counter() - begin))
+            assert lines - (name == "CSV") == EVENTS
+    slowest = max(rates["json.dumps of Ledger.events()"])
+    for name, found in rates.items():
+        print(
+            f"export, {name}: {max(found):,.0f} calls/s at best, {min(found):,.0f} at worst; {max(found) / slowest:.1f} times Python's"
+        )
 
 
 def scan(ledger: taximeter.Ledger) -> None:
