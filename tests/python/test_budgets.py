@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -677,3 +678,31 @@ FORKS = """
 def test_forks_under_eight_threads_neither_lose_nor_double_a_charge(run):
     used, held, calls, expected = json.loads(run(FORKS).stdout)
     assert (used, held, calls) == (expected, 0, expected // 7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "call", "around", "counted"),
+    [
+        ({"where": {"team": "search"}}, {"team": "search"}, {}, True),
+        ({"where": {"team": "search"}}, {"team": "other"}, {}, False),
+        ({"where": {"team": "search"}}, {}, {}, False),
+        ({"where": {"team": "sea*"}}, {}, {"team": "search"}, True),
+        ({"where": {"team": "search"}}, {"team": "other"}, {"team": "search"}, False),
+        ({"where": {"tag:env": "prod"}}, {"tags": {"env": "prod"}}, {}, True),
+        ({"where": {"tag:env": "prod"}}, {"tags": {"env": "test"}}, {"tags": {"env": "prod"}}, False),
+        ({"where": {"tag:env": "prod"}}, {"tags": {"other": "prod"}}, {"tags": {"env": "prod"}}, True),
+        ({"where": {"feature": "default"}}, {}, {}, True),
+        ({"where": {"model": "gpt-4o"}}, {"model": "gpt-4o-2024-08-06"}, {}, True),
+        ({"where": {"model": "gpt-4o"}}, {"model": "gpt-4o-mini"}, {}, False),
+        ({"where": {"provider": "azure.ai.openai"}}, {}, {}, False),
+        ({"by": "user", "absent": "skip"}, {}, {}, False),
+        ({"by": "user", "absent": "skip"}, {"user": "u"}, {}, True),
+        ({"by": "user", "absent": "block"}, {}, {}, True),
+    ],
+)
+def test_plain_calls_count_for_the_budgets_that_they_match_and_for_no_others(limited, fields, call, around, counted):
+    meter = limited(taximeter.Budget("b", calls=10**6, per="total", **fields), feature="default")
+    with taximeter.attribute(**around) if around else contextlib.nullcontext():
+        for _ in range(30):  # more than make a call site's texts known
+            assert meter.track(**{**CALL, "input_tokens": 1, **call})
+    assert [one["calls"] for one in engine_of(meter).standings()] == ([30] if counted else [])
