@@ -180,9 +180,8 @@ def exports(ledger: taximeter.Ledger) -> None:
             assert lines - (name == "CSV") == EVENTS
     slowest = max(rates["json.dumps of Ledger.events()"])
     for name, found in rates.items():
-        print(
-            f"export, {name}: {max(found):,.0f} calls/s at best, {min(found):,.0f} at worst; {max(found) / slowest:.1f} times Python's"
-        )
+        times = max(found) / slowest
+        print(f"export, {name}: {max(found):,.0f} calls/s at best, {min(found):,.0f} at worst; {times:.1f} times Python's")
 
 
 def scan(ledger: taximeter.Ledger) -> None:
