@@ -104,3 +104,6 @@ impl Protocol for Otlp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
