@@ -56,8 +56,7 @@ def main() -> None:
                 time.sleep(random.uniform(0, 0.5))
                 sender.kill()
         meter = taximeter.Meter(destination=["ledger", destination], state_dir=state)
-        while meter.flush(5).pending or any(one["orphaned"] for one in meter.stats()["destinations"].values()):
-            pass
+        meter.drain()
         known = taximeter.Ledger(meter.ledger_path).report().total
         meter.close()
         found = server.spans(known.calls)
