@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
-use crate::ledger::{Spending, Writer, unusable_after_fork};
+use crate::ledger::{Savings, Spending, Writer, unusable_after_fork};
 use crate::sys::clock::unix_ns;
 
 /// Writes events to the ledger file.
@@ -34,10 +34,11 @@ impl LedgerSink {
     pub const NAME: &str = "ledger";
 
     /// The ledger at `path`. The first batch opens it. Events wait up to `linger` for others, so that one transaction stores them.
-    /// `spending` tells which budgets an event counts for.
+    /// `spending` tells which budgets an event counts for, and `savings` what caching saved in it.
     #[must_use]
-    pub fn new(path: &Path, linger: Duration, spending: Option<Spending>) -> Self {
-        Self { writer: Writer::new(path).with_spending(spending), linger, retention: None }
+    pub fn new(path: &Path, linger: Duration, spending: Option<Spending>, savings: Option<Savings>) -> Self {
+        let writer = Writer::new(path).with_spending(spending).with_savings(savings);
+        Self { writer, linger, retention: None }
     }
 
     /// The same destination, which deletes calls of this age.

@@ -38,7 +38,7 @@ pub(super) enum Kind {
 }
 
 /// The columns of an event, in order.
-pub(super) const COLUMNS: [(&str, Kind); 38] = [
+pub(super) const COLUMNS: [(&str, Kind); 39] = [
     ("id", Kind::Text),
     ("started_at", Kind::Time),
     ("provider", Kind::Word),
@@ -58,6 +58,7 @@ pub(super) const COLUMNS: [(&str, Kind); 38] = [
     ("cost_usd", Kind::Money),
     ("cost_status", Kind::Word),
     ("computed_cost_usd", Kind::Money),
+    ("cache_saved_usd", Kind::Money),
     ("cost_notes", Kind::Word),
     ("priced_as", Kind::Word),
     ("catalog", Kind::Word),

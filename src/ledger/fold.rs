@@ -41,12 +41,13 @@ impl Folder {
         self.before = Default::default();
     }
 
-    /// Keeps an event that was inserted. `before` is the one added before it.
+    /// Keeps an event that was inserted, with what caching saved in it. `before` is the one added before it.
     pub(super) fn add(
         &mut self,
         transaction: &Transaction<'_>,
         seq: i64,
         event: &UsageEvent<'_>,
+        saved: Option<Usd>,
         before: Option<&UsageEvent<'_>>,
     ) -> Result<(), LedgerError> {
         let mut call = Packed {
@@ -54,7 +55,7 @@ impl Folder {
             started_at: event.started_at,
             counts: token_columns(event).map(|count| count.max(0) as u64),
             cost: event.cost,
-            saved: None,
+            saved,
             latency_us: event.latency_us,
             ttft_us: event.ttft_us,
             ..Packed::default()

@@ -55,8 +55,8 @@ pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
 }
 
 impl<'a> Hours<'a> {
-    /// Adds an event to the sums of its hour (`times` 1), or subtracts it (`times` -1).
-    pub(super) fn add(&mut self, event: &UsageEvent<'a>, times: i64) {
+    /// Adds an event, and what caching saved in it, to the sums of its hour (`times` 1), or subtracts it (`times` -1).
+    pub(super) fn add(&mut self, event: &UsageEvent<'a>, saved: Option<Usd>, times: i64) {
         let call = Call {
             hour: event.started_at / NANOSECONDS_PER_HOUR,
             provider: event.provider,
@@ -70,7 +70,7 @@ impl<'a> Hours<'a> {
             calls: times,
             tokens: token_columns(event).map(|count| times * count),
             cost: units(event.cost),
-            saved: Usd::ZERO,
+            saved: units(saved),
         });
     }
 

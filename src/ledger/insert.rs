@@ -11,14 +11,15 @@ use super::hours::token_columns;
 use crate::event::id::with_id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, UsageEvent};
+use crate::money::Usd;
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
     cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
     agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id,
-    cost_notes, provider_usage, call_id, seq)
+    cost_notes, provider_usage, call_id, seq, cache_saved_usd)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)";
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40)";
 
 /// The statement, and the event whose values are bound.
 pub(super) struct Insert<'c, 'b, 'e> {
@@ -31,8 +32,13 @@ impl<'c, 'b, 'e> Insert<'c, 'b, 'e> {
         Ok(Self { statement: connection.prepare_cached(INSERT)?, bound: None })
     }
 
-    /// Inserts an event under a sequence number. Returns false if its id is already stored.
-    pub(super) fn insert(&mut self, event: &'b UsageEvent<'e>, seq: i64) -> Result<bool, LedgerError> {
+    /// Inserts an event under a sequence number, with what caching saved. Returns false if its id is already stored.
+    pub(super) fn insert(
+        &mut self,
+        event: &'b UsageEvent<'e>,
+        seq: i64,
+        saved: Option<Usd>,
+    ) -> Result<bool, LedgerError> {
         // If a value cannot be bound, the next event binds all of its own.
         let mut row = Row { statement: &mut self.statement, before: self.bound.take(), event };
         row.bind_texts()?;
@@ -44,6 +50,7 @@ impl<'c, 'b, 'e> Insert<'c, 'b, 'e> {
         with_id_text(event.id, |id| self.statement.raw_bind_parameter(1, id))?;
         self.statement.raw_bind_parameter(2, event.started_at as i64)?;
         self.statement.raw_bind_parameter(39, seq)?;
+        self.statement.raw_bind_parameter(40, saved.map(|saved| saved.to_string()))?;
         let inserted = self.statement.raw_execute()?;
         self.bound = Some(event);
         Ok(inserted == 1)

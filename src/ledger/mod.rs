@@ -57,4 +57,4 @@ pub use report::{ReportRow, Totals};
 pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use spend::{Spend, Spending, Spent};
 pub use watch::Watch;
-pub use writer::Writer;
+pub use writer::{Savings, Writer};

@@ -133,8 +133,8 @@ fn delete_page(
 fn forget(transaction: &Transaction<'_>, page: &[Stored]) -> Result<(), LedgerError> {
     let events: Vec<_> = page.iter().map(Stored::event).collect();
     let mut hours = Hours::default();
-    for event in &events {
-        hours.add(event, -1);
+    for (event, stored) in events.iter().zip(page) {
+        hours.add(event, stored.saved, -1);
     }
     hours.merge(transaction)?;
     let seqs: Vec<_> = page.iter().map(|stored| stored.seq).collect();

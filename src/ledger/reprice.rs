@@ -27,6 +27,8 @@ const PAGE: usize = 2_000;
 pub struct NewPrice {
     /// The computed cost; `None` if it is unknown.
     pub usd: Option<Usd>,
+    /// What caching saved, if that is known.
+    pub saved: Option<Usd>,
     /// Where the cost comes from.
     pub status: CostStatus,
     /// Remarks about the cost.
@@ -70,6 +72,7 @@ pub(super) struct Stored {
     is_error: bool,
     usage: Usage,
     cost: Option<Usd>,
+    pub(super) saved: Option<Usd>,
     cost_status: CostStatus,
     computed_cost: Option<Usd>,
     cost_notes: Option<String>,
@@ -120,8 +123,8 @@ impl Writer {
                 sums.before = sums.before + event.cost.unwrap_or_default();
                 sums.after = sums.after + after.cost.unwrap_or_default();
                 if !is_dry_run {
-                    hours.add(&event, -1);
-                    hours.add(&after, 1);
+                    hours.add(&event, stored.saved, -1);
+                    hours.add(&after, new.saved, 1);
                     write(&transaction, stored, &after, &new)?;
                     packed.push((stored.seq, Repacked::new(&transaction, &mut numbers, &after, &new)?));
                 }
@@ -143,6 +146,7 @@ impl Writer {
 /// What a repricing changes of a call in a block.
 struct Repacked {
     cost: Option<Usd>,
+    saved: Option<Usd>,
     /// The columns of texts, and the numbers of the new ones.
     texts: [(usize, u32); 3],
 }
@@ -163,11 +167,11 @@ impl Repacked {
             text("cost_notes", &notes_text(new.notes).unwrap_or_default())?,
             text("catalog", new.catalog.as_deref().unwrap_or_default())?,
         ];
-        Ok(Self { cost: after.cost, texts })
+        Ok(Self { cost: after.cost, saved: new.saved, texts })
     }
 
     fn apply(&self, call: &mut Packed) -> bool {
-        call.cost = self.cost;
+        (call.cost, call.saved) = (self.cost, self.saved);
         for (column, number) in self.texts {
             call.texts[column] = number;
         }
@@ -187,7 +191,7 @@ pub(super) fn read_page(
     let joint = if clause.is_empty() { " WHERE" } else { " AND" };
     let query = format!(
         "SELECT seq, id, started_at, provider, model, operation, status = 'error', usage, cost_usd, cost_status,
-            computed_cost_usd, cost_notes, priced_as, catalog, service_tier, region, batch, agent, feature, team, customer
+            computed_cost_usd, cost_notes, priced_as, catalog, service_tier, region, batch, agent, feature, team, customer, cache_saved_usd
         FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?"
     );
     values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
@@ -229,7 +233,7 @@ fn write(
     transaction
         .prepare_cached(
             "UPDATE events SET cost_usd = ?2, cost_status = ?3, computed_cost_usd = ?4, cost_notes = ?5, priced_as = ?6,
-                catalog = ?7 WHERE seq = ?1",
+                catalog = ?7, cache_saved_usd = ?8 WHERE seq = ?1",
         )?
         .execute(params![
             stored.seq,
@@ -239,6 +243,7 @@ fn write(
             notes_text(new.notes),
             new.priced_as,
             new.catalog,
+            text(new.saved),
         ])?;
     Ok(())
 }
@@ -255,6 +260,7 @@ impl Stored {
             is_error: row.get(6)?,
             usage: Usage::from_json(&row.get::<_, String>(7)?),
             cost: amount(row.get(8)?)?,
+            saved: amount(row.get(21)?)?,
             cost_status: CostStatus::from_name(&row.get::<_, String>(9)?).unwrap_or_default(),
             computed_cost: amount(row.get(10)?)?,
             cost_notes: row.get(11)?,

@@ -1,6 +1,7 @@
 //! Writes events to the ledger: one transaction per batch, each event once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -15,6 +16,7 @@ use super::lease::InUse;
 use super::spend::{Spending, Spends};
 use super::watch::Watch;
 use crate::event::UsageEvent;
+use crate::money::Usd;
 use crate::sys::fs::create_private_dir;
 use crate::sys::identity::FileIdentity;
 
@@ -27,6 +29,9 @@ const BACKLOG: usize = 2_000;
 
 /// How long a batch may go on to pack calls of a file that another version or other processes wrote.
 const FOLDING: Duration = Duration::from_millis(60);
+
+/// Tells what caching saved in an event, if that is known.
+pub type Savings = Arc<dyn Fn(&UsageEvent<'_>) -> Option<Usd> + Send + Sync>;
 
 /// The result of writing a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Writer {
     /// Tells which budgets an event counts for.
     spending: Option<Spending>,
     folder: Folder,
+    /// Tells what caching saved in an event.
+    savings: Option<Savings>,
 }
 
 impl Writer {
@@ -61,6 +68,7 @@ impl Writer {
             replaced: None,
             spending: None,
             folder: Folder::default(),
+            savings: None,
         }
     }
 
@@ -68,6 +76,12 @@ impl Writer {
     #[must_use]
     pub fn with_spending(self, spending: Option<Spending>) -> Self {
         Self { spending, ..self }
+    }
+
+    /// The same writer, which also keeps what caching saved.
+    #[must_use]
+    pub fn with_savings(self, savings: Option<Savings>) -> Self {
+        Self { savings, ..self }
     }
 
     /// Closes the file until the next batch, so that a fork in between does not inherit it.
@@ -99,7 +113,7 @@ impl Writer {
         if self.open.is_none() {
             self.checkpoint_after = CHECKPOINT_AFTER;
         }
-        let spending = self.spending.clone();
+        let (spending, savings) = (self.spending.clone(), self.savings.clone());
         let after = if events.len() >= BACKLOG { CHECKPOINT_AFTER_IN_BACKLOG } else { CHECKPOINT_AFTER };
         let is_same = std::mem::replace(&mut self.checkpoint_after, after) == after;
         let mut folder = std::mem::take(&mut self.folder);
@@ -108,7 +122,7 @@ impl Writer {
             // The commit of this batch applies the new limit.
             connection.pragma_update(None, "wal_autocheckpoint", after)?;
         }
-        let written = write_batch(&mut connection, events, spending.as_ref(), &mut folder)?;
+        let written = write_batch(&mut connection, events, spending.as_ref(), savings.as_ref(), &mut folder)?;
         // The batch is stored. If calls cannot be packed now, because another process writes, the next batch tries again.
         let begin = Instant::now();
         let mut outcome = Ok(true);
@@ -160,6 +174,7 @@ fn write_batch(
     connection: &mut Connection,
     events: &[UsageEvent<'_>],
     spending: Option<&Spending>,
+    savings: Option<&Savings>,
     folder: &mut Folder,
 ) -> Result<Written, LedgerError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -169,10 +184,11 @@ fn write_batch(
     let mut insert = Insert::new(&transaction)?;
     let (mut seq, mut before) = (last_seq(&transaction)? + 1, None);
     for event in events {
-        if insert.insert(event, seq)? {
+        let saved = savings.and_then(|savings| savings(event));
+        if insert.insert(event, seq, saved)? {
             written.new += 1;
-            hours.add(event, 1);
-            folder.add(&transaction, seq, event, before)?;
+            hours.add(event, saved, 1);
+            folder.add(&transaction, seq, event, saved, before)?;
             (seq, before) = (seq + 1, Some(event));
             if let Some(spending) = spending {
                 spends.add(event, spending);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::prices::price;
+use super::savings::cache_saved;
 use super::{Meter, destinations};
 use crate::delivery::{Drained, drain_orphans, drop_dead_letters, retry_dead_letters};
 use crate::event::{CostStatus, UsageEvent};
@@ -16,7 +17,7 @@ impl Meter {
     pub fn drain(&self, should_continue: &dyn Fn() -> bool) -> Drained {
         let settings = self.settings();
         let Some(state) = settings.state_dir.as_deref() else { return Drained::default() };
-        drain_orphans(&state.join("journal"), destinations(&settings, &self.limits), should_continue)
+        drain_orphans(&state.join("journal"), destinations(&settings, &self.limits, &self.prices), should_continue)
     }
 
     /// Requeues the dead letters of the current destinations. Returns how many.
@@ -25,7 +26,8 @@ impl Meter {
     /// I/O errors.
     pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
         let settings = self.settings();
-        let names: Vec<_> = destinations(&settings, &self.limits).iter().map(|one| one.name().to_owned()).collect();
+        let names: Vec<_> =
+            destinations(&settings, &self.limits, &self.prices).iter().map(|one| one.name().to_owned()).collect();
         settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
     }
 
@@ -46,12 +48,13 @@ impl Meter {
         self.repriced.store(0, Ordering::Relaxed);
         Writer::new(ledger).reprice(filter, is_dry_run, |event| {
             self.repriced.fetch_add(1, Ordering::Relaxed);
-            let mut event = UsageEvent { cost_status: CostStatus::Unpriced, ..event.clone() };
+            let mut event = UsageEvent { cost_status: CostStatus::Unpriced, computed_cost: None, ..event.clone() };
             if event.usage.is_empty() || price(&book, &mut event).is_err() {
                 return None;
             }
             Some(NewPrice {
                 usd: event.cost,
+                saved: cache_saved(&book, &event),
                 status: event.cost_status,
                 notes: event.cost_notes,
                 priced_as: event.priced_as.map(str::to_owned),

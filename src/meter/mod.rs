@@ -12,6 +12,7 @@ mod maintenance;
 mod plain;
 mod prices;
 mod quote;
+mod savings;
 mod spending;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use plain::{PlainCall, Prepared};
 use prices::price;
 pub use prices::{PriceSettings, Prices};
 pub use quote::{Ask, Quoted};
+use savings::savings;
 
 /// The settings of a meter.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ struct Epoch {
 /// A meter.
 pub struct Meter {
     settings: ArcSwap<Settings>,
-    prices: Prices,
+    prices: Arc<Prices>,
     limits: Arc<Limits>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Issue::ALL.len()],
@@ -137,7 +139,7 @@ impl Meter {
         limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref(), settings.budget_state);
         Self {
             limits,
-            prices: Prices::new(settings.prices.clone()),
+            prices: Arc::new(Prices::new(settings.prices.clone())),
             settings: ArcSwap::from_pointee(settings),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
@@ -292,7 +294,7 @@ impl Meter {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
             let is_new = epoch.pipeline.get().is_none();
-            let pipeline = epoch.pipeline.get_or_init(|| open(&self.settings.load(), &self.limits));
+            let pipeline = epoch.pipeline.get_or_init(|| open(&self.settings.load(), &self.limits, &self.prices));
             if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
                 // `close` ran while this thread opened the pipeline, and had nothing to close yet.
                 let _ = self.end(pipeline, Duration::ZERO, &|| true);
@@ -349,7 +351,7 @@ impl Meter {
     /// The names of the destinations in the settings.
     #[must_use]
     pub fn destinations(&self) -> Vec<String> {
-        destinations(&self.settings(), &self.limits).iter().map(|one| one.name().to_owned()).collect()
+        destinations(&self.settings(), &self.limits, &self.prices).iter().map(|one| one.name().to_owned()).collect()
     }
 
     /// Checks whether the journal can be kept on disk as the settings say.
@@ -467,9 +469,9 @@ fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::
     }
 }
 
-fn open(settings: &Settings, limits: &Arc<Limits>) -> Pipeline {
+fn open(settings: &Settings, limits: &Arc<Limits>, prices: &Arc<Prices>) -> Pipeline {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
-    let destinations = destinations(settings, limits);
+    let destinations = destinations(settings, limits, prices);
     let names = destinations.iter().map(|one| one.name().to_owned()).collect();
     let journal = Arc::new(EventJournal::open(journal_settings(settings, names)));
     let kept = Arc::clone(limits);
@@ -478,9 +480,10 @@ fn open(settings: &Settings, limits: &Arc<Limits>) -> Pipeline {
 }
 
 /// The destinations in the settings.
-fn destinations(settings: &Settings, limits: &Arc<Limits>) -> Vec<Destination> {
+fn destinations(settings: &Settings, limits: &Arc<Limits>, prices: &Arc<Prices>) -> Vec<Destination> {
     let local = |path: &PathBuf| {
-        let sink = LedgerSink::new(path, settings.linger, Some(limits.spending()));
+        let (spending, savings) = (limits.spending(), savings(Arc::clone(prices)));
+        let sink = LedgerSink::new(path, settings.linger, Some(spending), Some(savings));
         Destination::Local(Box::new(sink.with_retention(settings.retention)))
     };
     let remote = |remote: &RemoteSettings| {

@@ -58,7 +58,7 @@ pub(super) fn drain_to_ledger(state_dir: &Path, ledger: &Path, spending: Spendin
         return;
     }
     let until = Instant::now() + DRAIN_FOR;
-    let sink = LedgerSink::new(ledger, Duration::ZERO, Some(spending));
+    let sink = LedgerSink::new(ledger, Duration::ZERO, Some(spending), None);
     let _ =
         drain_orphans(&state_dir.join("journal"), vec![Destination::Local(Box::new(sink))], &|| Instant::now() < until);
 }

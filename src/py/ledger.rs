@@ -108,6 +108,7 @@ impl PyLedger {
                 sums.set_item(name, count)?;
             }
             sums.set_item("cost_usd", decimal(py, totals.cost)?)?;
+            sums.set_item("cache_saved_usd", decimal(py, totals.cache_saved)?)?;
             answer.push((PyTuple::new(py, values.collect::<Vec<_>>())?, sums));
         }
         Ok(answer)

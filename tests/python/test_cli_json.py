@@ -17,7 +17,7 @@ from pages import DOCS
 
 MONEY = {"type": ["string", "null"], "pattern": r"^-?\d+(\.\d+)?$"}
 COUNT = {"type": "integer", "minimum": 0}
-SUMS = dict.fromkeys(("calls", "errors", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), COUNT) | {"cost_usd": MONEY}  # fmt: skip
+SUMS = dict.fromkeys(("calls", "errors", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), COUNT) | {"cost_usd": MONEY, "cache_saved_usd": MONEY}  # fmt: skip
 
 
 def closed(properties: dict, required: object = None) -> dict:

@@ -125,3 +125,28 @@ def test_progress_counts_the_calls_that_were_priced(meter):
     events_of(meter)
     for _ in range(2):
         assert meter.reprice(dry_run=True).examined == meter._engine.core.repriced == 3
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_what_caching_saved_is_exact(state, is_packed):
+    rates = {"input_tokens": {"per_1m": "2"}, "cache_read_tokens": {"per_1m": "0.5"}, "cache_write_tokens": {"per_1m": "2.5"}}
+    with taximeter.Meter(state_dir=state, prices={"rates": {"x/m": rates}}) as meter:
+        meter.track(provider="x", model="m", input_tokens=1_000_000, cache_read_tokens=400_000, team="read")
+        meter.track(provider="x", model="m", input_tokens=1_000_000, cache_write_tokens=200_000, team="write")
+        meter.track(provider="x", model="m", input_tokens=1_000_000, team="plain")
+        meter.track(provider="x", model="unknown", input_tokens=1_000_000, cache_read_tokens=400_000, team="unknown")
+        meter.track(provider="x", model="m", input_tokens=1_000_000, cache_read_tokens=400_000, cost_usd="1", team="reported")
+        saved = {event["team"]: event.get("cache_saved_usd") for event in events_of(meter)}
+        assert saved == {"read": "0.6", "write": "-0.1", "plain": None, "unknown": None, "reported": "0.6"}
+        if is_packed:
+            _core.ledger_pack(meter.settings.ledger, None)
+        ledger = taximeter.Ledger(meter.settings.ledger)
+        assert {row.key["team"]: row.cache_saved_usd for row in ledger.report("team")} == {
+            team: Decimal(amount or 0) for team, amount in saved.items()
+        }
+        assert {row.key["model"]: row.cache_saved_usd for row in ledger.report("model")} == {"m": Decimal("1.1"), "unknown": 0}
+        assert ledger.report().to_dict()["total"]["cache_saved_usd"] == "1.1"
+        # Reading from the cache becomes free.
+        meter._engine.configure({"prices": {"rates": {"x/m": {**rates, "cache_read_tokens": {"per_1m": "0"}}}}})
+        meter.reprice()
+        assert ledger.report("team").total.cache_saved_usd == ledger.report("model").total.cache_saved_usd == Decimal("1.5")

@@ -22,7 +22,7 @@ COLUMNS: Final = (
     "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
     "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
     "cost_usd", "cost_status",
-    "computed_cost_usd", "cost_notes",
+    "computed_cost_usd", "cache_saved_usd", "cost_notes",
     "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
     "trace_id", "span_id", "parent_span_id", "call_id",
 )  # fmt: skip

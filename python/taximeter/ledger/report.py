@@ -52,6 +52,9 @@ class Row:
     """Output tokens spent on reasoning."""
     cost_usd: Amount
     """The exact sum of the known costs, in US dollars."""
+    cache_saved_usd: Amount = Amount(Decimal(0))  # noqa: RUF009 - decimals do not change
+    """What caching saved, in US dollars: the cost without cache rates, less the cost, of the calls of which that is known. It is
+    negative if writing to caches cost more than reading from them saved."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,9 @@ class Report:
             A capsule with an Arrow C stream of one batch. Costs have the type `decimal128(38, 24)`, which is exact.
         """
         words = [(name, [row.key[name] for row in self.rows]) for name in self.by]
-        counts = [(name, [getattr(row, name) for row in self.rows]) for name in _SUMS if name != "cost_usd"]
-        return _core.report_stream(words, counts, [("cost_usd", [format(row.cost_usd, "f") for row in self.rows])])
+        counts = [(name, [getattr(row, name) for row in self.rows]) for name in _SUMS if name not in _AMOUNTS]
+        costs = [(name, [format(getattr(row, name), "f") for row in self.rows]) for name in _AMOUNTS]
+        return _core.report_stream(words, counts, costs)
 
     def columns(self) -> list[Column]:
         """Return the columns for display: the fields, and the sums with their total last."""
@@ -243,11 +247,12 @@ class Report:
 
 
 _SUMS: Final = tuple(field.name for field in fields(Row) if field.name != "key")
+_AMOUNTS: Final = ("cost_usd", "cache_saved_usd")
 
 
 def _flat(row: Row) -> dict[str, Any]:
     values = {name: value for name, value in vars(row).items() if name != "key"}
-    return {**row.key, **values, "cost_usd": format(row.cost_usd, "f")}
+    return {**row.key, **values, **{name: format(values[name], "f") for name in _AMOUNTS}}
 
 
 def _counted(count: int, name: str) -> str:
@@ -271,5 +276,7 @@ def cost_cells(rows: Sequence[Row]) -> list[str]:
 
 def total(rows: Sequence[Row]) -> Row:
     """Sum up all rows, exactly under any decimal context of the caller."""
-    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS if name != "cost_usd"}
-    return Row(key={}, cost_usd=Amount(reduce(EXACT.add, (row.cost_usd for row in rows), Decimal(0))), **sums)
+    sums: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in _SUMS if name not in _AMOUNTS}
+    for name in _AMOUNTS:
+        sums[name] = Amount(reduce(EXACT.add, (getattr(row, name) for row in rows), Decimal(0)))
+    return Row(key={}, **sums)
