@@ -1,7 +1,6 @@
 //! Blocks: the columns that reports need of consecutive calls, packed.
 //!
-//! No sums by customer or user condense the calls of 100,000 customers, so reports read the columns of the calls themselves. Packed, that
-//! takes a few nanoseconds a call. A block has the calls from `first_seq` to `last_seq`; all calls up to the last block's end are in
+//! Sums by customer do not condense the calls of 100,000 customers, so reports read the columns of the calls themselves. A block has the calls from `first_seq` to `last_seq`; all calls up to the last block's end are in
 //! blocks, later ones only in `events`. A column that is absent has no value in any call.
 
 use std::collections::HashMap;

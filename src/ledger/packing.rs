@@ -1,4 +1,4 @@
-//! Columns of numbers as bytes, so that a report reads only the columns it needs, at a few nanoseconds a number.
+//! Columns of numbers as bytes, so that a report reads only the columns it needs.
 //!
 //! A column begins with a byte for its kind. Of all but [`WIDE`] follow a base (8 bytes, little endian), an exponent of ten (one byte) and a
 //! width (one byte), then one number of that width for each row, and 7 bytes more, so that every number can be read as 8 bytes.
