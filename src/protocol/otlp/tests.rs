@@ -194,8 +194,8 @@ fn the_callers_span_is_the_parent_in_its_trace() {
 #[test]
 fn the_status_of_an_answer_decides_and_rejected_spans_are_counted() {
     let otlp = otlp(None);
-    let verdict = |status, body: &[u8]| otlp.verdict(&Answer { status, retry_after: None, body }, 10);
-    let message = |status, body: &[u8]| otlp.message(&Answer { status, retry_after: None, body });
+    let verdict = |status, body: &[u8]| otlp.verdict(&Answer { status, retry_after: None, code: None, body }, 10);
+    let message = |status, body: &[u8]| otlp.message(&Answer { status, retry_after: None, code: None, body });
     let partial = |rejected_spans, message: &str| {
         let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message: message.to_owned() });
         ExportTraceServiceResponse { partial_success }.encode_to_vec()
