@@ -45,6 +45,9 @@ NOT_RUN = {
     "journals drop": "it names a journal that is not there",
     "budgets reset": "it names a budget that is not there",
     "budgets rm": "it names a budget that is not there",
+    "clickhouse": "it asks another machine",
+    "export --to": "it asks another machine",
+    "report --by team,day --from": "it asks another machine",
 }
 OTHER_PROGRAMS = {"cargo", "make", "pip", "python", "gunicorn", "uvicorn", "celery", "git", "kill", "kubectl", "docker"}
 LANGUAGES = {"python", "text", "console", "toml", "json", "yaml", "sql", "dockerfile", "html"}
@@ -129,7 +132,8 @@ def test_sql_runs_on_a_ledger(meter):
     with sqlite3.connect(meter.settings.ledger) as connection:
         for page in PAGES:
             for block in blocks(page):
-                if block.language == "sql":
+                # The statements of that page are for ClickHouse.
+                if block.language == "sql" and page.stem != "clickhouse":
                     connection.execute(block.text).fetchall()
     connection.close()
 
