@@ -81,6 +81,18 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// As [`Self::clause`], for a statement in the order of time. It can use the indexes of failed and of unpriced events, which would
+    /// make SQLite sort all of them in a statement in the order of arrival.
+    pub(super) fn clause_by_time(&self, values: &mut Vec<Value>) -> String {
+        let clause = self.clause(values);
+        self.conditions
+            .iter()
+            .filter_map(Condition::indexed)
+            .fold(clause, |clause, part| format!("{clause} AND {part}"))
+    }
+}
+
 impl Condition {
     /// A condition on a field.
     ///
@@ -151,6 +163,17 @@ impl Condition {
             Some(value) => order(value) == Some(wanted),
         });
         is_one != (self.op == Op::IsNot)
+    }
+
+    /// The same condition as an index of a part of the events needs it: over the column, with the value in the statement.
+    fn indexed(&self) -> Option<&'static str> {
+        match (self.op, &self.field, &self.values[..]) {
+            (Op::Is, Dimension::Column("status"), [Some(value)]) if value == "error" => Some("status = 'error'"),
+            (Op::Is, Dimension::Column("cost_status"), [Some(value)]) if value == "unpriced" => {
+                Some("cost_status = 'unpriced'")
+            }
+            _ => None,
+        }
     }
 
     /// The SQL condition over an expression of the field. Appends its parameters to `values`.

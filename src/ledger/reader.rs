@@ -196,7 +196,7 @@ impl Reader {
     pub fn newest(&mut self, filter: &Filter, limit: usize) -> Result<Vec<String>, LedgerError> {
         self.refresh()?;
         let mut values = Vec::new();
-        let clause = filter.clause(&mut values);
+        let clause = filter.clause_by_time(&mut values);
         values.push(Value::Integer(limit as i64));
         Ok(self.select(&format!("SELECT * FROM events{clause} ORDER BY started_at DESC, seq DESC LIMIT ?"), values)?.0)
     }

@@ -175,3 +175,23 @@ fn ledgers_of_earlier_schemas_are_read_and_migrated() {
         check(&mut reader, &events);
     }
 }
+
+#[test]
+fn failed_and_unpriced_calls_are_found_through_indexes_of_them_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    Writer::new(&path).write(&[UsageEvent::default()]).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    for (field, value, index) in [("status", "error", "events_failed"), ("cost_status", "unpriced", "events_unpriced")]
+    {
+        let condition = Condition::new(field, Op::Is, vec![Some(value.to_owned())]).unwrap();
+        let filter = Filter { since: Some(1), until: None, conditions: vec![condition] };
+        let mut values = Vec::new();
+        let clause = filter.clause_by_time(&mut values);
+        let query = format!("EXPLAIN QUERY PLAN SELECT id FROM events{clause} ORDER BY started_at DESC, seq DESC");
+        let mut statement = connection.prepare(&query).unwrap();
+        let mut plan = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        let step = plan.next().unwrap().unwrap();
+        assert!(step.contains(index), "{step}");
+    }
+}
