@@ -32,6 +32,9 @@ pub struct Pruned {
     pub free_bytes: u64,
 }
 
+/// How long a deletion waits for another process's transaction. Many writers in turn can keep one out for longer than a single one does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How calls are deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruning {
@@ -54,6 +57,7 @@ impl Writer {
             return Ok(Pruned::default());
         }
         let mut connection = self.connection()?;
+        connection.busy_timeout(PATIENCE)?;
         if pruning.is_dry_run {
             return count(&connection, filter);
         }

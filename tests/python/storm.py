@@ -91,7 +91,7 @@ class PythonSide:
         self.log.count("read")
 
     def snapshot(self) -> None:
-        sums = "SELECT count(*), (SELECT ifnull(sum(calls), 0) FROM hourly WHERE dimension = '') FROM events"
+        sums = "SELECT count(*), (SELECT ifnull(sum(calls), 0) FROM hourly) FROM events"
         with self.connect(self.random.choice(["", "?mode=ro"])) as connection:
             connection.execute("BEGIN")
             before = connection.execute(sums).fetchone()
@@ -289,7 +289,7 @@ def examine(folder: Path, path: Path) -> collections.Counter[str]:
             result["damaged"] = int(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")
             ids = [row[0] for row in connection.execute("SELECT id FROM events NOT INDEXED")]
             kept = {row[0] for row in connection.execute("SELECT id FROM notes")}
-            sums = connection.execute("SELECT sum(calls) FROM hourly WHERE dimension = ''").fetchone()[0]
+            sums = connection.execute("SELECT sum(calls) FROM hourly").fetchone()[0]
     except sqlite3.Error as error:
         print("  ", repr(error))
         result["damaged"] = 1

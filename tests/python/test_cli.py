@@ -120,7 +120,7 @@ def test_models_lists_matching_models(cli):
 def test_prices_lists_own_rates_and_those_of_the_catalog(cli, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/gpt-4o"]\ninput_tokens = { per_1m = 1.5 }\n')
     lines = [re.sub(" +", " ", line) for line in cli("prices", "list", "openai/gpt-4o").stdout.splitlines()]
-    assert lines[0] == "model condition input output cache read cache write other units"
+    assert lines[0] == "model condition input output cache read other units"  # the family has no rate for writing to caches
     assert lines[1] == 'openai/gpt-4o your rates {"input_tokens": {"per_1m": "1.5"}}'
     assert lines[2].startswith(" 2.5 10 1.25 ")
     assert "web_searches 10 per 1,000" in lines[2]

@@ -46,13 +46,17 @@ __all__ = [
     "ledger_backup",
     "ledger_check",
     "ledger_compact",
+    "ledger_pack",
     "ledger_prune",
     "ledger_restore",
     "normalize_usage",
     "quarantine",
     "register_tokenizer",
     "registered_for",
+    "report_stream",
     "requeue_quarantine",
+    "scan_columns",
+    "scan_stream",
     "unit_scales",
     "unknown_model",
     "usual_denominator",
@@ -178,6 +182,10 @@ class Meter:
         """Return no models."""
         return []
 
+    @property
+    def repriced(self) -> int:
+        return 0
+
     def unmatched_price_rules(self) -> list[str]:
         """Return no rules, because none are used."""
         return []
@@ -220,6 +228,9 @@ class Budgets:
     def standings(self, *_: Any) -> list[Any]:
         """Return nothing, because nothing is counted."""
         return []
+
+    def reported(self, records: list[int]) -> None:
+        """Take note of nothing, because no threshold is crossed."""
 
     all_standings = take_crossings = take_warnings = standings
 
@@ -281,6 +292,9 @@ ledger_restore: Callable[..., Any] = _refuse
 ledger_check: Callable[..., Any] = _refuse
 ledger_compact: Callable[..., Any] = _refuse
 ledger_prune: Callable[..., Any] = _refuse
+ledger_pack: Callable[..., Any] = _refuse
+report_stream: Callable[..., Any] = _refuse
+scan_stream: Callable[..., Any] = _refuse
 work_for: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
@@ -331,6 +345,11 @@ def clickhouse_columns() -> list[tuple[str, str, str]]:
 def clickhouse_place(path: str) -> tuple[str, str] | None:
     """Return no place."""
     return None
+
+
+def scan_columns() -> list[str]:
+    """Return no columns."""
+    return []
 
 
 def unit_scales() -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from ..errors import LedgerError
+from ..errors import TaximeterError
 from ..exposition import Family, Sample
 from ..ledger import Ledger
 from ..ledger.metrics import families as of_calls
@@ -116,7 +116,7 @@ def of_ledger(path: Path, by: Sequence[str]) -> list[Family]:
     """
     try:
         found = of_calls(Ledger(path, timezone="UTC"), by)
-    except LedgerError:
+    except TaximeterError:  # a subinterpreter has no ledger
         found = []
     return [Family("taximeter_ledger_readable", "gauge", "Whether the ledger could be read.", [Sample({}, int(bool(found)))]), *found]
 
