@@ -57,25 +57,14 @@ fn benches(criterion: &mut Criterion) {
             black_box(_core::event::binary::encode(black_box(&event), &[], &mut out))
         });
     });
-    let mut priced = event.clone();
-    priced.cost = "0.0065".parse().ok();
-    let events = vec![priced; 1_000];
-    for format in FORMATS.iter().filter(|format| format.has_scheme) {
-        let protocol = (format.make)(&FormatOptions::default());
-        criterion.bench_function(&format!("encode 1,000 events as {}", format.name), |bencher| {
-            bencher.iter(|| black_box(protocol.encode(black_box(&events))));
-        });
-    }
 }
 
-/// A request with 10,000 events for each wire format.
-fn wires(criterion: &mut Criterion) {
-    use _core::protocol::{Options, format_named};
-    let events = vec![event(); 10_000];
-    for name in ["cloudevents", "otlp", "clickhouse"] {
-        let Some(format) = format_named(name) else { continue };
-        let protocol = (format.make)(&Options::default());
-        criterion.bench_function(&format!("encode 10,000 events for {name}"), |bencher| {
+/// A request with 10,000 events in each format that a URL can name.
+fn formats(criterion: &mut Criterion) {
+    let events = vec![UsageEvent { cost: "0.0065".parse().ok(), ..event() }; 10_000];
+    for format in FORMATS.iter().filter(|format| format.has_scheme) {
+        let protocol = (format.make)(&FormatOptions::default());
+        criterion.bench_function(&format!("encode 10,000 events for {}", format.name), |bencher| {
             bencher.iter(|| black_box(protocol.encode(black_box(&events))));
         });
     }
@@ -148,64 +137,9 @@ fn scans(criterion: &mut Criterion) {
     }
 }
 
-/// A call in one budget, and in three, with the counters of all processes in a file.
-fn budgets(criterion: &mut Criterion) {
-    use _core::budget::{Charge, Decision, Gate, Patience, Period, Share};
-    let Ok(dir) = tempfile::tempdir() else { return };
-    let gate = Gate::new(&dir.path().join("budgets"), 256 << 20, Box::new(Vec::new));
-    let share = |key: &'static [u8]| Share {
-        key,
-        period: Period::Fixed { start: 0, end: i64::MAX },
-        amount: i128::MAX,
-        thresholds: &[],
-        estimate: 1_000,
-        blocks: true,
-        admits_room: false,
-        input_part: 0,
-        is_charged_when_killed: false,
-        hold_timeout: 900,
-    };
-    let shares = [share(b"customer"), share(b"team"), share(b"total")];
-    for count in [1, 3] {
-        let shares = &shares[..count];
-        let charges = vec![Charge { amount: 900, calls: 1, ..Charge::default() }; count];
-        criterion.bench_function(&format!("reserve and settle a call in {count} budgets"), |bencher| {
-            bencher.iter(|| {
-                let ticket = match gate.reserve(black_box(shares), None, Patience::Long) {
-                    Ok((Decision::Admitted(ticket), _)) => Some(ticket),
-                    _ => None,
-                };
-                assert!(ticket.is_some(), "the budgets have room");
-                gate.settle(ticket.as_ref(), shares, &charges, Patience::Short)
-            });
-        });
-    }
-}
-
-/// The same with SQLite, which programs without a gate use for this: two transactions, each with one update.
-fn budgets_in_sqlite(criterion: &mut Criterion) {
-    let Ok(dir) = tempfile::tempdir() else { return };
-    let Ok(connection) = rusqlite::Connection::open(dir.path().join("budgets.db")) else { return };
-    let made = connection.execute_batch(
-        "PRAGMA journal_mode = wal; PRAGMA synchronous = normal;
-        CREATE TABLE budgets (key TEXT PRIMARY KEY, used INTEGER, held INTEGER);
-        INSERT INTO budgets VALUES ('customer', 0, 0);",
-    );
-    assert!(made.is_ok(), "{made:?}");
-    criterion.bench_function("reserve and settle a call in SQLite", |bencher| {
-        bencher.iter(|| {
-            let done = connection.execute_batch(
-                "BEGIN IMMEDIATE; UPDATE budgets SET held = held + 1000 WHERE key = 'customer' AND used + held >= 0; COMMIT;
-                BEGIN IMMEDIATE; UPDATE budgets SET held = held - 1000, used = used + 900 WHERE key = 'customer'; COMMIT;",
-            );
-            assert!(done.is_ok(), "{done:?}");
-        });
-    });
-}
-
-/// Which budgets a call counts for, and the time to rebuild many counters after a reboot.
+/// Which budgets a call counts for. `benches/budgets.rs` has the counters.
 fn budgets_of_a_call(criterion: &mut Criterion) {
-    use _core::budget::{Budgets, Facts, Gate, Period, Used};
+    use _core::budget::{Budgets, Facts};
     let Ok(dir) = tempfile::tempdir() else { return };
     let Ok(budgets) = Budgets::open(&dir.path().join("budgets"), 256 << 20, Box::new(|_| None)) else { return };
     let defined = budgets.define(
@@ -218,26 +152,7 @@ fn budgets_of_a_call(criterion: &mut Criterion) {
         facts.attribution.team = Some("research");
         criterion.bench_function(name, |bencher| bencher.iter(|| budgets.matching(black_box(&facts), 0).len()));
     }
-    let mut group = criterion.benchmark_group("many keys");
-    group.sample_size(10);
-    group.bench_function("rebuild 100,000 keys", |bencher| {
-        bencher.iter(|| {
-            let Ok(dir) = tempfile::tempdir() else { return };
-            let used = || {
-                let used = |key: u32| Used {
-                    key: key.to_le_bytes().as_slice().into(),
-                    period: Period::Fixed { start: 0, end: i64::MAX },
-                    counts: _core::budget::Counts { used: 1, held: 0, calls: 1, unpriced: 0 },
-                    unrecorded: 0,
-                    at: 0,
-                };
-                (0..100_000).map(used).collect()
-            };
-            let gate = Gate::new(&dir.path().join("budgets"), 256 << 20, Box::new(used));
-            assert!(gate.prepare().is_ok(), "the state can be used");
-        });
-    });
 }
 
-criterion_group!(group, benches, wires, scans, budgets, budgets_in_sqlite, budgets_of_a_call);
+criterion_group!(group, benches, formats, scans, budgets_of_a_call);
 criterion_main!(group);
