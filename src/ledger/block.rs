@@ -144,13 +144,13 @@ pub(super) struct Block {
     pub(super) until: u64,
 }
 
-/// A column of texts: the numbers of the texts that occur, and for each call the index of its own (empty: all have the first).
-pub(super) struct TextColumn {
+/// The values that calls have in a field, such as the numbers of texts, and for each call the index of its own (empty: all have the first).
+pub(super) struct Values {
     pub(super) values: Vec<u32>,
     pub(super) rows: Vec<u64>,
 }
 
-impl TextColumn {
+impl Values {
     /// The number of a call's text.
     pub(super) fn get(&self, row: usize) -> u32 {
         self.values[self.rows.get(row).map_or(0, |index| *index as usize)]
@@ -188,7 +188,7 @@ impl Block {
     }
 
     /// The column of the field of [`TEXTS`] with this index.
-    pub(super) fn texts(&self, connection: &Connection, column: usize) -> Result<TextColumn, LedgerError> {
+    pub(super) fn texts(&self, connection: &Connection, column: usize) -> Result<Values, LedgerError> {
         let found = self.column(connection, column as i64, |bytes| {
             let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
             let count = word(0).ok_or(LedgerError::BadBlock)? as usize;
@@ -199,9 +199,9 @@ impl Block {
             if rows.iter().any(|index| *index as usize >= values.len()) {
                 return Err(LedgerError::BadBlock);
             }
-            Ok(TextColumn { values, rows })
+            Ok(Values { values, rows })
         })?;
-        Ok(found.unwrap_or(TextColumn { values: vec![0], rows: Vec::new() }))
+        Ok(found.unwrap_or(Values { values: vec![0], rows: Vec::new() }))
     }
 
     /// The column of the field of [`COUNTS`] with this index; `None` if all are 0.

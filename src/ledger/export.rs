@@ -87,10 +87,9 @@ impl Reader {
     pub fn export(&mut self, filter: &Filter, format: &Format, after: i64, limit: usize) -> Result<Block, LedgerError> {
         self.refresh()?;
         let mut values = Vec::new();
-        let clause = filter.clause(&mut values);
-        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
-        let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
-        values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
+        let clause = filter.clause_after(after, &mut values);
+        let query = format!("SELECT * FROM events{clause} ORDER BY seq LIMIT ?");
+        values.push(Value::Integer(limit as i64));
         let connection = self.connection()?;
         let mut statement = connection.prepare(&query)?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();

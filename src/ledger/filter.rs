@@ -79,9 +79,14 @@ impl Filter {
         }
         if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
     }
-}
 
-impl Filter {
+    /// As [`Self::clause`], for events after a sequence number.
+    pub(super) fn clause_after(&self, after: i64, values: &mut Vec<Value>) -> String {
+        let clause = self.clause(values);
+        values.push(Value::Integer(after));
+        format!("{clause} {} seq > ?", if clause.is_empty() { "WHERE" } else { "AND" })
+    }
+
     /// As [`Self::clause`], for a statement in the order of time. It can use the indexes of failed and of unpriced events, which would
     /// make SQLite sort all of them in a statement in the order of arrival.
     pub(super) fn clause_by_time(&self, values: &mut Vec<Value>) -> String {

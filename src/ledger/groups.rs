@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use smallvec::SmallVec;
 
-use super::block::Block;
+use super::block::{Block, Values};
 use super::dimension::Dimension;
 use super::error::LedgerError;
 use super::scan::{ByText, Rows, column_of, is_packed, value_in};
@@ -29,12 +29,6 @@ pub(super) struct Groups<'c> {
     /// For each dimension that is a tag: its value in the texts of all tags.
     tags: Vec<ByText<u32>>,
     has_texts: bool,
-}
-
-/// The values of a dimension in a block, and for each call the index of its own (empty: all have the first).
-struct Values {
-    values: Vec<u32>,
-    rows: Vec<u64>,
 }
 
 impl<'c> Groups<'c> {
@@ -123,7 +117,7 @@ impl<'c> Groups<'c> {
                     *number = self.tags[index][number];
                 }
             }
-            return Ok(Values { values: texts.values, rows: texts.rows });
+            return Ok(texts);
         };
         let (first, last) = (part(edges, block.since), part(edges, block.until));
         if first == last {

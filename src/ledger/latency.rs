@@ -10,7 +10,6 @@ use super::groups::Groups;
 use super::reader::Reader;
 use super::scan::Scan;
 use super::schema;
-use rusqlite::types::Value;
 
 /// Buckets of an octave. Each is 9.05 % wider than the one before, so its middle is within 4.5 % of any of its values.
 const OCTAVE: f64 = 8.0;
@@ -83,12 +82,9 @@ impl Reader {
         let mut values = Vec::new();
         let fields = dimensions.iter().map(|dimension| dimension.over_events(&mut values));
         let fields = fields.fold(String::new(), |list, field| list + ", " + &field);
-        let clause = filter.clause(&mut values);
-        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+        let clause = filter.clause_after(after.unwrap_or(0), &mut values);
         let hint = if after.is_some() { " NOT INDEXED" } else { "" };
-        values.push(Value::Integer(after.unwrap_or(0)));
-        let query =
-            format!("SELECT {column}{fields} FROM events{hint}{clause}{joint} seq > ? AND {column} IS NOT NULL");
+        let query = format!("SELECT {column}{fields} FROM events{hint}{clause} AND {column} IS NOT NULL");
         let mut statement = transaction.prepare(&query)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         while let Some(row) = rows.next()? {

@@ -181,10 +181,9 @@ impl Reader {
     pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
         self.refresh()?;
         let mut values = Vec::new();
-        let clause = filter.clause(&mut values);
-        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
-        let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
-        values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
+        let clause = filter.clause_after(after, &mut values);
+        let query = format!("SELECT * FROM events{clause} ORDER BY seq LIMIT ?");
+        values.push(Value::Integer(limit as i64));
         let (events, last) = self.select(&query, values)?;
         Ok((events, last.unwrap_or(after)))
     }

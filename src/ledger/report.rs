@@ -219,12 +219,10 @@ impl Report<'_> {
         }
         // The index of times would be slower for the calls after a sequence number.
         query.push_str(if after.is_some() { " FROM events NOT INDEXED" } else { " FROM events" });
-        let clause = filter.clause(&mut values);
-        query.push_str(&clause);
-        if let Some(after) = after {
-            query.push_str(if clause.is_empty() { " WHERE seq > ?" } else { " AND seq > ?" });
-            values.push(Value::Integer(after));
-        }
+        query.push_str(&match after {
+            Some(after) => filter.clause_after(after, &mut values),
+            None => filter.clause(&mut values),
+        });
         self.add_rows(&query, values)
     }
 

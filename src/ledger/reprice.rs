@@ -187,14 +187,13 @@ pub(super) fn read_page(
     limit: usize,
 ) -> Result<Vec<Stored>, LedgerError> {
     let mut values = Vec::new();
-    let clause = filter.clause(&mut values);
-    let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+    let clause = filter.clause_after(after, &mut values);
     let query = format!(
         "SELECT seq, id, started_at, provider, model, operation, status = 'error', usage, cost_usd, cost_status,
             computed_cost_usd, cost_notes, priced_as, catalog, service_tier, region, batch, agent, feature, team, customer, cache_saved_usd
-        FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?"
+        FROM events{clause} ORDER BY seq LIMIT ?"
     );
-    values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
+    values.push(Value::Integer(limit as i64));
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut page = Vec::new();
