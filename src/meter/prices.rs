@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
 use super::issue::Issue;
-use crate::event::{CostNotes, CostStatus, Status, UsageEvent};
+use crate::event::{CostNotes, CostStatus, Status, Usage, UsageEvent};
 use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
 use crate::sys::fs::open_private;
 
@@ -155,6 +155,22 @@ impl State {
     }
 }
 
+/// What is asked of the prices about an event with this usage.
+pub(super) fn request<'r>(event: &'r UsageEvent<'_>, usage: &'r Usage) -> Request<'r> {
+    Request {
+        provider: Some(event.provider),
+        model: event.model,
+        usage,
+        started_at: event.started_at,
+        conditions: Conditions {
+            service_tier: event.service_tier,
+            batch: event.batch,
+            region: event.region,
+            further: &[],
+        },
+    }
+}
+
 /// Sets the computed cost of an event and its source. A reported cost remains the effective cost.
 ///
 /// # Errors
@@ -167,20 +183,7 @@ pub(super) fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<()
     if event.usage.is_empty() && !book.has_free() {
         return Ok(());
     }
-    let total = book
-        .total(&Request {
-            provider: Some(event.provider),
-            model: event.model,
-            usage: &event.usage,
-            started_at: event.started_at,
-            conditions: Conditions {
-                service_tier: event.service_tier,
-                batch: event.batch,
-                region: event.region,
-                further: &[],
-            },
-        })
-        .map_err(|_| Issue::ContradictoryUsage)?;
+    let total = book.total(&request(event, &event.usage)).map_err(|_| Issue::ContradictoryUsage)?;
     if event.cost_status == CostStatus::Reported {
         event.computed_cost = total.usd;
     } else {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::prices::Prices;
+use super::prices::{Prices, request};
 use crate::event::{Unit, Usage, UsageEvent};
 use crate::ledger::Savings;
 use crate::money::Usd;
-use crate::pricing::{Book, Conditions, Request};
+use crate::pricing::Book;
 
 /// Tells the ledger what caching saved. It is asked when an event is stored, so that `track()` does not price twice.
 pub(super) fn savings(prices: Arc<Prices>) -> Savings {
@@ -34,17 +34,5 @@ pub(super) fn cache_saved(book: &Book, event: &UsageEvent<'_>) -> Option<Usd> {
 }
 
 fn total(book: &Book, event: &UsageEvent<'_>, usage: &Usage) -> Option<Usd> {
-    let request = Request {
-        provider: Some(event.provider),
-        model: event.model,
-        usage,
-        started_at: event.started_at,
-        conditions: Conditions {
-            service_tier: event.service_tier,
-            batch: event.batch,
-            region: event.region,
-            further: &[],
-        },
-    };
-    book.total(&request).ok()?.usd
+    book.total(&request(event, usage)).ok()?.usd
 }
