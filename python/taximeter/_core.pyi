@@ -1178,6 +1178,13 @@ def clickhouse_columns() -> list[tuple[str, str, str]]:
 def clickhouse_place(path: str) -> tuple[str, str] | None:
     """Return the database and the table in the path of a URL; `None` if a name is invalid."""
 
+def clickhouse_settings(ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the settings with which delivery inserts calls with these ids into ClickHouse.
+
+    Raises:
+        ValueError: An id is not a UUID.
+    """
+
 def unit_scales() -> dict[str, int]:
     """Return how many stored counts one is, for the units whose counts are fractions: seconds are stored as microseconds."""
 

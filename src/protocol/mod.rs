@@ -8,7 +8,7 @@ mod machine;
 mod request;
 mod verdict;
 
-pub use clickhouse::{COLUMNS, Column, REVISION, place};
+pub use clickhouse::{COLUMNS, Column, REVISION, insert_settings, place};
 pub use cloudevents::CloudEvents;
 pub use format::{Credentials, Format, OptionError, Options, Protocol, SpillFormat};
 pub use limits::{BatchLimits, LimitError, LimitOverrides};

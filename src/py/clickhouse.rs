@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::ledger::{Where, filter};
 use crate::event::Unit;
+use crate::event::id::parse_id;
 use crate::ledger::{Dimension, LedgerError};
-use crate::protocol::{COLUMNS, REVISION, place};
+use crate::protocol::{COLUMNS, REVISION, insert_settings, place};
 
 #[doc = stub_doc!("clickhouse_columns")]
 #[pyfunction]
@@ -19,6 +21,13 @@ pub(super) fn clickhouse_columns() -> Vec<(&'static str, &'static str, &'static 
 #[pyfunction]
 pub(super) fn clickhouse_place(path: &str) -> Option<(&str, &str)> {
     place(path)
+}
+
+#[doc = stub_doc!("clickhouse_settings")]
+#[pyfunction]
+pub(super) fn clickhouse_settings(ids: Vec<String>) -> PyResult<Vec<(String, String)>> {
+    let parse = |id: &String| parse_id(id).ok_or_else(|| PyValueError::new_err(format!("ids: {id:?} is not a UUID")));
+    Ok(insert_settings(ids.iter().map(parse).collect::<PyResult<Vec<_>>>()?, false))
 }
 
 #[doc = stub_doc!("check_query")]

@@ -35,6 +35,7 @@ __all__ = [
     "check_query",
     "clickhouse_columns",
     "clickhouse_place",
+    "clickhouse_settings",
     "cloud",
     "credential_headers",
     "destination_schemes",
@@ -345,6 +346,11 @@ def clickhouse_columns() -> list[tuple[str, str, str]]:
 def clickhouse_place(path: str) -> tuple[str, str] | None:
     """Return no place."""
     return None
+
+
+def clickhouse_settings(ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return no settings."""
+    return []
 
 
 def scan_columns() -> list[str]:

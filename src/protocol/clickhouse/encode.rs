@@ -33,9 +33,10 @@ pub(super) fn encode(header: &[u8], events: &[UsageEvent<'_>]) -> Vec<u8> {
 ///
 /// The server drops a request silently if it had another one with the same token, so the token depends on the events alone. Ids are
 /// random in 74 bits; a sum of different ids is as unlikely to be equal as two ids.
-pub(super) fn token(events: &[UsageEvent<'_>]) -> String {
-    let sum = events.iter().fold(0_u128, |sum, event| sum.wrapping_add(u128::from_be_bytes(event.id)));
-    format!("tm1-{sum:032x}-{}", events.len())
+pub(super) fn token(ids: impl IntoIterator<Item = [u8; 16]>) -> String {
+    let add = |(sum, count): (u128, usize), id| (sum.wrapping_add(u128::from_be_bytes(id)), count + 1);
+    let (sum, count) = ids.into_iter().fold((0, 0), add);
+    format!("tm1-{sum:032x}-{count}")
 }
 
 fn row(out: &mut Vec<u8>, event: &UsageEvent<'_>) {

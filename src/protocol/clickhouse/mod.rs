@@ -78,13 +78,7 @@ impl Protocol for ClickHouse {
         let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut query: Vec<_> =
             [("database", self.database.as_str()), ("query", &self.statement)].into_iter().map(pair).collect();
-        query.push(pair(("insert_deduplication_token", &encode::token(events))));
-        query.push(pair(("async_insert", if self.is_async { "1" } else { "0" })));
-        if self.is_async {
-            // Without this, the server accepts rows that it loses when it crashes.
-            query.push(pair(("wait_for_async_insert", "1")));
-        }
-        query.extend(SETTINGS.into_iter().map(pair));
+        query.extend(insert_settings(events.iter().map(|event| event.id), self.is_async));
         let request = HttpRequest::post(CONTENT_TYPE, encode::encode(&self.header, events));
         vec![HttpRequest { query, is_at_root: true, path: "/".to_owned(), ..request }]
     }
@@ -112,6 +106,17 @@ impl Protocol for ClickHouse {
     fn message(&self, answer: &Answer<'_>) -> Option<String> {
         verdict::message(answer)
     }
+}
+
+/// The settings of an `INSERT` of events with these ids. `is_async`: the server collects the rows of many small senders.
+#[must_use]
+pub fn insert_settings(ids: impl IntoIterator<Item = [u8; 16]>, is_async: bool) -> Vec<(String, String)> {
+    let mut settings = vec![("insert_deduplication_token".to_owned(), encode::token(ids))];
+    let fixed = [("async_insert", if is_async { "1" } else { "0" })].into_iter();
+    // Without waiting, the server accepts rows that it loses when it crashes.
+    let fixed = fixed.chain(is_async.then_some(("wait_for_async_insert", "1"))).chain(SETTINGS);
+    settings.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    settings
 }
 
 /// Whether a text can be the name of a database or a table.

@@ -13,13 +13,6 @@ from .server import Server
 __all__ = ["copy"]
 
 _BLOCK: Final = 10_000
-_SETTINGS: Final = {
-    "async_insert": "0",
-    "insert_deduplicate": "1",
-    "deduplicate_blocks_in_dependent_materialized_views": "1",
-    "throw_on_max_partitions_per_insert_block": "0",
-}
-"""As delivery sends them: without them, a repeated block would count twice in a materialized view."""
 _SCALES: Final = _core.unit_scales()
 _SENT: Final = [name for name, _, _ in _core.clickhouse_columns()][:-1]
 
@@ -42,15 +35,9 @@ def copy(events: Iterable[Mapping[str, Any]], server: Server) -> Iterator[int]:
     while block := list(islice(rest, _BLOCK)):
         rows = "\n".join(json.dumps(_row(event), ensure_ascii=False) for event in block)
         statement = f"INSERT INTO `{server.table}` ({columns}) FORMAT JSONEachRow\n{rows}\n"
-        server.run(statement, settings={**_SETTINGS, "insert_deduplication_token": _token(block)})
+        server.run(statement, settings=dict(_core.clickhouse_settings([event["id"] for event in block])))
         count += len(block)
         yield count
-
-
-def _token(events: Iterable[Mapping[str, Any]]) -> str:
-    """Return the token of a block: the same as delivery's for the same calls."""
-    ids = [int(event["id"].replace("-", ""), 16) for event in events]
-    return f"tm1-{sum(ids) % (1 << 128):032x}-{len(ids)}"
 
 
 def _row(event: Mapping[str, Any]) -> dict[str, Any]:
