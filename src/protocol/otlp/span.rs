@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::wire::{Length, Sink, Value, put_attribute, put_bytes, put_fixed64, put_head, put_number};
+use super::wire::{Value, put_attribute, put_bytes, put_fixed64, put_head, put_message, put_number};
 use crate::event::id::with_id_text;
 use crate::event::{Status, Unit, Usage, UsageEvent};
 
@@ -89,13 +89,10 @@ impl<'a> Span<'a> {
 
     /// Writes the span as this field of a message.
     pub(super) fn put(&self, body: &mut Vec<u8>, field: u64) {
-        let mut length = Length::default();
-        self.put_fields(&mut length);
-        put_head(body, field, length.0);
-        self.put_fields(body);
+        put_message(body, field, |body| self.put_fields(body));
     }
 
-    fn put_fields(&self, out: &mut impl Sink) {
+    fn put_fields(&self, out: &mut Vec<u8>) {
         let event = self.event;
         put_bytes(out, 1, &self.trace);
         put_bytes(out, 2, &self.id);
@@ -103,9 +100,9 @@ impl<'a> Span<'a> {
             put_bytes(out, 4, &parent);
         }
         put_head(out, 5, event.operation.len() + 1 + event.model.len());
-        out.put(event.operation.as_bytes());
-        out.put(b" ");
-        out.put(event.model.as_bytes());
+        out.extend_from_slice(event.operation.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(event.model.as_bytes());
         put_number(out, 6, CLIENT);
         put_fixed64(out, 7, event.started_at);
         put_fixed64(out, 8, event.started_at.saturating_add(event.latency_us.unwrap_or(0).saturating_mul(1_000)));
@@ -117,7 +114,7 @@ impl<'a> Span<'a> {
         }
     }
 
-    fn put_attributes(&self, out: &mut impl Sink) {
+    fn put_attributes(&self, out: &mut Vec<u8>) {
         let (event, attribution) = (self.event, &self.event.attribution);
         let text = |out: &mut _, name: &str, value: &str| put(out, name, Value::Text(value));
         let optional = |out: &mut _, name: &str, value: Option<&str>| {
@@ -174,7 +171,7 @@ impl<'a> Span<'a> {
         }
     }
 
-    fn put_usage(&self, out: &mut impl Sink) {
+    fn put_usage(&self, out: &mut Vec<u8>) {
         for (unit, count) in self.event.usage.iter() {
             if let Some(place) = PLACES[unit.index()] {
                 let names = UNITS[place as usize].1.iter();
@@ -192,7 +189,7 @@ impl<'a> Span<'a> {
     }
 
     /// The cost: as doubles under the names that receivers read, and exactly as a text. An unknown cost has no attribute.
-    fn put_cost(&self, out: &mut impl Sink) {
+    fn put_cost(&self, out: &mut Vec<u8>) {
         let event = self.event;
         if let Some(cost) = self.cost {
             put(out, "gen_ai.usage.cost", Value::Double(cost));
@@ -219,7 +216,7 @@ impl<'a> Span<'a> {
 
 /// Writes an attribute of a span.
 #[inline]
-fn put(out: &mut impl Sink, name: &str, value: Value<'_>) {
+fn put(out: &mut Vec<u8>, name: &str, value: Value<'_>) {
     put_attribute(out, ATTRIBUTES, ("", name), value);
 }
 

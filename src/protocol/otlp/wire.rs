@@ -1,31 +1,4 @@
 //! Protobuf's wire format, as far as OTLP needs it: <https://protobuf.dev/programming-guides/encoding/>.
-//!
-//! A message is preceded by its length. So a message is written twice: once into [`Length`], which only counts, and once into the body.
-//! This needs no buffer for each message.
-
-/// Where encoded bytes go.
-pub(super) trait Sink {
-    /// Adds bytes.
-    fn put(&mut self, bytes: &[u8]);
-}
-
-impl Sink for Vec<u8> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-}
-
-/// Counts bytes.
-#[derive(Default)]
-pub(super) struct Length(pub(super) usize);
-
-impl Sink for Length {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len();
-    }
-}
 
 /// The value of an attribute.
 #[derive(Clone, Copy)]
@@ -51,7 +24,7 @@ const fn varint_length(value: u64) -> usize {
 
 /// Writes a number in base 128, the lowest seven bits first.
 #[inline]
-pub(super) fn put_varint(out: &mut impl Sink, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     let mut buffer = [0; 10];
     let mut length = 0;
     while value >= 0x80 {
@@ -60,7 +33,7 @@ pub(super) fn put_varint(out: &mut impl Sink, mut value: u64) {
         length += 1;
     }
     buffer[length] = value as u8;
-    out.put(&buffer[..=length]);
+    out.extend_from_slice(&buffer[..=length]);
 }
 
 /// The bytes of a field with a length: its tag, its length and its content.
@@ -71,28 +44,41 @@ const fn field_length(content: usize) -> usize {
 
 /// Writes what precedes the content of a field with a length.
 #[inline]
-pub(super) fn put_head(out: &mut impl Sink, field: u64, length: usize) {
+pub(super) fn put_head(out: &mut Vec<u8>, field: u64, length: usize) {
     put_varint(out, field << 3 | BYTES);
     put_varint(out, length as u64);
 }
 
+/// Writes a field with a message whose length is known once it is written.
+pub(super) fn put_message(out: &mut Vec<u8>, field: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Bytes of the length of most spans, which have 128 to 16,383 bytes.
+    const ROOM: usize = 2;
+    put_varint(out, field << 3 | BYTES);
+    let start = out.len();
+    out.extend_from_slice(&[0; ROOM]);
+    write(out);
+    let mut length = Vec::new();
+    put_varint(&mut length, (out.len() - start - ROOM) as u64);
+    out.splice(start..start + ROOM, length);
+}
+
 /// Writes a field of bytes or of text.
 #[inline]
-pub(super) fn put_bytes(out: &mut impl Sink, field: u64, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     put_head(out, field, bytes.len());
-    out.put(bytes);
+    out.extend_from_slice(bytes);
 }
 
 /// Writes a field of eight bytes.
 #[inline]
-pub(super) fn put_fixed64(out: &mut impl Sink, field: u64, value: u64) {
+pub(super) fn put_fixed64(out: &mut Vec<u8>, field: u64, value: u64) {
     put_varint(out, field << 3 | FIXED64);
-    out.put(&value.to_le_bytes());
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// Writes a field with a number in base 128.
 #[inline]
-pub(super) fn put_number(out: &mut impl Sink, field: u64, value: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
     put_varint(out, field << 3 | VARINT);
     put_varint(out, value);
 }
@@ -110,7 +96,7 @@ impl Value<'_> {
     }
 
     /// Writes the message `AnyValue`.
-    fn put(&self, out: &mut impl Sink) {
+    fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => put_bytes(out, 1, text.as_bytes()),
             Self::Bool(value) => put_number(out, 2, u64::from(*value)),
@@ -134,12 +120,12 @@ fn texts_length(texts: &[&str]) -> usize {
 
 /// Writes a field with the message `KeyValue`. The key comes in two parts, so that a prefix needs no buffer.
 #[inline]
-pub(super) fn put_attribute(out: &mut impl Sink, field: u64, (prefix, name): (&str, &str), value: Value<'_>) {
+pub(super) fn put_attribute(out: &mut Vec<u8>, field: u64, (prefix, name): (&str, &str), value: Value<'_>) {
     let (key, content) = (prefix.len() + name.len(), value.length());
     put_head(out, field, field_length(key) + field_length(content));
     put_head(out, 1, key);
-    out.put(prefix.as_bytes());
-    out.put(name.as_bytes());
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(name.as_bytes());
     put_head(out, 2, content);
     value.put(out);
 }
