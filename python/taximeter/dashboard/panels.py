@@ -14,7 +14,7 @@ from ..fields import unknown_name
 from ..ledger import Report
 from ..ledger.forecast import daily_costs, forecast
 from ..ledger.report import total
-from ..ledger.series import Series, series
+from ..ledger.series import ABSENT, Series, series
 from ..ledger.where import GROUPS, NUMBERS
 from ..moments import unix_ns
 from ..scale import Number
@@ -111,7 +111,15 @@ def series_panel(source: Source, state: State, redaction: Redaction) -> dict[str
         {"name": name, "is_rest": name == found.rest, "values": [_value(value) for value in values]}
         for name, values in found.values.items()
     ]
-    return {"metric": state.metric, "by": state.by, "bin": unit, "bins": found.bins, "series": shown, **_about(report)}
+    return {
+        "metric": state.metric,
+        "by": state.by,
+        "bin": unit,
+        "bins": found.bins,
+        "series": shown,
+        "absent": ABSENT,
+        **_about(report),
+    }
 
 
 def top(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from ..zones import UNITS, named_zone, parts, span
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["Series", "cost_by", "series", "time_of"]
+__all__ = ["ABSENT", "Series", "cost_by", "series", "time_of"]
 
 Sums = Mapping[str, Decimal]
 
-_ABSENT: Final = "–"
+ABSENT: Final = "–"
+"""The name of the group of calls without the field."""
 _MOST_SERIES: Final = 8
 """The number of colours."""
 _MOST_GROUPS: Final = 20
@@ -32,7 +33,7 @@ class Series(NamedTuple):
     values: dict[str, list[Number]]
     """The values of each group, one for each bin. A cost is `None` if none of the group's calls has one."""
     rest: str
-    """The group that stands for all others; empty if there is none."""
+    """The name of the group that sums up all others; empty if every group has a name of its own."""
 
 
 def time_of(report: Report) -> str | None:
@@ -53,7 +54,7 @@ def series(report: Report, metric: str, top: int | None = None) -> Series:
     sums: dict[str, dict[str, Decimal]] = {}
     has_cost = set()
     for row in report.rows:
-        group = " · ".join(_ABSENT if row.key[field] is None else str(row.key[field]) for field in groups) or metric
+        group = " · ".join(ABSENT if row.key[field] is None else str(row.key[field]) for field in groups) or metric
         _add(sums.setdefault(group, {}), row.key[time] or "" if time else "", Decimal(getattr(row, metric)))
         if row.calls > row.unpriced:
             has_cost.add(group)

@@ -3,7 +3,7 @@
 import { figure } from "./charts.js";
 import { h, showDialog } from "./dom.js";
 import { count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
-import { change, filterBy, read } from "./state.js";
+import { filterBy } from "./state.js";
 
 const pick = (field) => (given, event) => filterBy(field, given, event?.shiftKey ?? false);
 
@@ -139,12 +139,11 @@ export const unpriced = (section, data, tools) =>
   simple(section, "Calls without a price", "unpriced", [named("model"), { title: "provider", class: "grow", cell: (row) => h("bdi", {}, shown(row.provider)) }, CALLS, ...(data.rows.some((row) => row.nearest) ? [{ title: "nearest in the catalog", class: "grow", cell: (row) => shown(row.nearest) }] : [])], data, tools, "Every call has a price.");
 
 export function latency(section, data, tools) {
-  const row = (name, found) => ({ name, ...found });
   const rows = (data.rows ?? []).slice(0, 8);
   const ms = (key) => ({ title: key.replace("_ms", ""), number: true, cell: (one) => duration(one[key]) });
   section.replaceChildren(
     head("Latency", rows.length ? saveJson(tools.api("latency"), "latency") : null),
-    rows.length ? table([named("model"), ms("p50_ms"), ms("p95_ms"), ms("p99_ms"), { title: "TTFT p50", number: true, cell: (one) => duration(one.ttft_p50_ms) }], rows.map((one) => row(one.model, one)), "Latency by model") : h("p", { class: "note" }, "No call in this period has a latency."),
+    rows.length ? table([named("model"), ms("p50_ms"), ms("p95_ms"), ms("p99_ms"), { title: "TTFT p50", number: true, cell: (one) => duration(one.ttft_p50_ms) }], rows, "Latency by model") : h("p", { class: "note" }, "No call in this period has a latency."),
   );
 }
 
@@ -217,5 +216,3 @@ export function empty(section, meta) {
     h("p", { class: "note" }, "This page looks again every few seconds. Are there calls that you expect? ", h("code", {}, "taximeter doctor"), " says where events go."),
   );
 }
-
-export { change, read };
