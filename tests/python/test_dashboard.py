@@ -20,12 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
 from conftest import events_of
+from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
-from taximeter.dashboard.server import Server, own_token
+from taximeter.dashboard.server import own_token
 
-HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 250]
 NOW = datetime.now(timezone.utc)
-TOKEN = "t" * 40
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +47,8 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(path):
-    with Server(lambda: taximeter.Ledger(path, timezone="UTC"), TOKEN) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(path) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -317,14 +312,10 @@ def live(meter):
     """Serve the ledger of a meter that still runs, with quick heartbeats."""
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     events_of(meter)
-    with Server(lambda: taximeter.Ledger(meter.settings.ledger), TOKEN) as running:
+    with serving(meter.settings.ledger) as running:
         one = running._dashboard._live
         one.every, one.heartbeat = 0.01, 0.05
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):

@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 import taximeter
 from conftest import events_of, wait_for
+from dashboard_server import HOSTILE, serving
 from taximeter.dashboard.server import Server
 
 NOW = datetime.now(timezone.utc)
-HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 250]
 PANELS = ("Summary", "Over time", "Top", "Customers", "Errors", "Cache", "Calls without a price", "Budgets", "Margin", "Calls")
 
 
@@ -40,12 +40,8 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(path):
-    with Server(lambda: taximeter.Ledger(path, timezone="UTC"), "t" * 40) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(path) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +175,14 @@ def test_a_bar_leads_to_the_calls_and_one_call(visit, path):
     expect(page.locator("dialog[open]")).to_have_count(0)
 
 
+def test_a_bar_of_calls_without_the_field_leads_to_them(visit):
+    page = visit("&by=team")
+    group = page.locator("#series svg g[data-series] > text", has_text="–").locator("..").get_attribute("data-series")
+    changed(page, lambda: page.locator(f'#series [data-series="{group}"] rect[data-bin]').last.click(force=True))
+    assert parse_qs(urlsplit(page.url).query, keep_blank_values=True)["where"] == ["team="]
+    assert page.locator("#top tbody td:first-child").all_inner_texts() == ["(none)"]
+
+
 def test_the_keyboard_is_enough(visit):
     page = visit()
     changed(page, lambda: page.keyboard.press("m"))
@@ -233,9 +237,7 @@ def test_calls_appear_as_they_are_made(visit, tmp_path):
     meter = taximeter.Meter(state_dir=tmp_path)
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     events_of(meter)
-    with Server(lambda: taximeter.Ledger(meter.settings.ledger), "t" * 40) as own:
-        thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(meter.settings.ledger) as own:
         page = visit(at=own)
         page.keyboard.press("l")
         expect(page.locator("#live-button")).to_have_text("● live")
@@ -244,24 +246,18 @@ def test_calls_appear_as_they_are_made(visit, tmp_path):
         expect(page.locator("#calls tbody tr")).to_have_count(31)
         assert "live-29" in page.locator("#calls tbody tr").first.inner_text()
         page.context.close()
-        own.shutdown()
-        thread.join()
     meter.close()
 
 
 def test_an_empty_ledger_teaches_and_fills_itself(visit, tmp_path):
     meter = taximeter.Meter(state_dir=tmp_path)
-    with Server(lambda: taximeter.Ledger(meter.settings.ledger), "t" * 40) as own:
-        thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(meter.settings.ledger) as own:
         page = visit(at=own)
         expect(page.locator("#empty")).to_contain_text("taximeter.init()")
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
         events_of(meter)
         expect(page.locator("#calls tbody tr")).to_have_count(1, timeout=20_000)
         page.context.close()
-        own.shutdown()
-        thread.join()
     meter.close()
 
 
