@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import ledger
 from ._default import default_meter
-from .ledger.clickhouse import destination_of, is_clickhouse
+from .ledger.urls import is_clickhouse
 from .meter import engine_of
 from .settings import resolve
 
@@ -40,6 +40,8 @@ class Ledger(ledger.Ledger):
         settings = default_meter.settings or resolve({})
         source = settings.ledger if path is None else path
         if isinstance(source, str) and is_clickhouse(source):
+            from .ledger.clickhouse import destination_of  # noqa: PLC0415 - as in the base class
+
             source = destination_of(source, settings.destinations)
         super().__init__(source, timezone=settings.timezone if timezone is None else timezone)
 

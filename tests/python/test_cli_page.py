@@ -17,7 +17,7 @@ import pytest
 import shtab
 
 from pages import DOCS, ROOT
-from taximeter.cli.main import GROUPS, parser
+from taximeter.cli.main import GROUPS, MODULES, main, parser
 from taximeter.cli.shells import SCRIPTS, SHELLS
 
 MANUAL = ROOT / "packaging" / "data" / "share" / "man" / "man1" / "taximeter.1"
@@ -149,3 +149,21 @@ def test_help_of_a_command_has_examples(cli):
     assert "taximeter daily --breakdown team" in cli("help", "daily").stdout
     assert "usage: taximeter prices update" in cli("help", "prices", "update").stdout
     assert "did you mean 'daily'?" in cli("help", "dayly", code=2).stderr
+
+
+def test_a_command_needs_only_its_own_module():
+    for module, own in MODULES.items():
+        assert {name for name, _ in commands(parser([module])) if " " not in name} == set(own), module
+    # In a process of its own, because other tests have imported every module.
+    text = "import sys; from taximeter.cli import main; main(['models', '--provider', 'openai']); print(*sys.modules)"
+    outcome = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    loaded = set(outcome.stdout.splitlines()[-1].split())
+    assert "taximeter.cli.prices" in loaded
+    assert not {"taximeter.cli.doctor", "taximeter.cli.report", "taximeter.dashboard", "taximeter.ledger.clickhouse"} & loaded
+
+
+def test_an_error_in_the_command_names_all_others(capsys):
+    with pytest.raises(SystemExit):
+        main(["reprot", "--by", "top"])
+    told = capsys.readouterr().err
+    assert all(repr(name) in told for names in GROUPS.values() for name in names)

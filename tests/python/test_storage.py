@@ -21,7 +21,7 @@ for _ in range(7):
 NOBODY = 54_321
 # Imports everything beforehand, because the other user may not read the interpreter's files.
 BECOME_NOBODY = f"""
-import locale, logging, os, shutil, sys, taximeter.cli, taximeter.instrument, taximeter.meter.warnings
+import locale, logging, os, shutil, sys, taximeter.cli.report, taximeter.instrument, taximeter.meter.warnings
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 """
 

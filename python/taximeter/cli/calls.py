@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ..fields import ATTRIBUTION
-from ..ledger import COLUMNS, Ledger, clickhouse
+from ..ledger import COLUMNS, Ledger
 from ..sanitize import printable
 from ..table import amounts, cut, display_width, shorten
 from .common import Add, add_csv, add_filters, add_source, count, filters, ledger, say_nothing_found, server_of
@@ -195,9 +195,11 @@ def _export(options: argparse.Namespace) -> int:
 
 def _copy(options: argparse.Namespace, own: Ledger, chosen: dict[str, Any]) -> int:
     """Store calls in ClickHouse."""
+    from ..ledger.clickhouse import copy  # noqa: PLC0415 - as in server_of
+
     server = server_of(options, "--to", options.to)
     with progress("exporting") as shown:
-        for count in clickhouse.copy(own.events(**chosen), server):
+        for count in copy(own.events(**chosen), server):
             shown.done = count
     say(f"{shown.done:,} calls are in {server}")
     return 0

@@ -6,16 +6,19 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
-from ..ledger.clickhouse import Server, destination_of, is_clickhouse
+from ..ledger.urls import is_clickhouse
 from ..ledger.where import condition
 from ..sanitize import printable, spreadsheet_cell
 from .progress import progress
 from .render import say
+
+if TYPE_CHECKING:
+    from ..ledger.clickhouse import Server
 
 __all__ = [
     "Add",
@@ -137,6 +140,8 @@ def server_of(options: argparse.Namespace, name: str, url: str) -> Server:
     Raises:
         ConfigError: The URL is invalid.
     """
+    from ..ledger.clickhouse import Server, destination_of  # noqa: PLC0415 - most commands read the ledger's file
+
     if not is_clickhouse(url):
         raise ConfigError(f"{name}: it does not begin with clickhouse+https://; give clickhouse+https://HOST:8443/DATABASE")
     return Server(destination_of(url, options.settings.destinations))

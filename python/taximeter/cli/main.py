@@ -6,38 +6,37 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Final
 
 from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import (
-    budgets,
-    calls,
-    clickhouse,
-    dead_letters,
-    doctor,
-    journals,
-    ledger,
-    overview,
-    prices,
-    report,
-    repricing,
-    serve,
-    shells,
-    tokens,
-    top,
-)
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, clickhouse, doctor, serve, shells)
-"""The modules of commands, in the order of the documentation."""
+MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "report": ("hourly", "daily", "weekly", "monthly", "session", "customers", "report", "errors", "unpriced"),
+    "calls": ("calls", "show", "tail", "export"),
+    "top": ("top", "statusline"),
+    "prices": ("price", "models", "prices"),
+    "repricing": ("what-if", "reprice"),
+    "tokens": ("tokens",),
+    "budgets": ("budgets",),
+    "dead_letters": ("dead-letters", "drain"),
+    "journals": ("journals",),
+    "ledger": ("backup", "restore", "prune", "ledger", "query"),
+    "clickhouse": ("clickhouse",),
+    "doctor": ("doctor",),
+    "serve": ("serve",),
+    "shells": ("completion", "help"),
+}
+"""The modules of commands, in the order of the documentation, with the commands of each."""
 GROUPS: Final = {
     "look": (
         "hourly", "daily", "weekly", "monthly", "session", "customers", "report", "calls", "show", "errors", "unpriced", "top",
@@ -60,7 +59,8 @@ _EXAMPLES: Final = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return the exit code."""
-    options = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser(_modules(arguments)).parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
         sys.stdout.reconfigure(errors="replace")
@@ -88,8 +88,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         options.settings = _settings(options)
     except ConfigError as error:
-        if command is not doctor.doctor:
+        if options.command != "doctor":
             raise
+        from . import doctor  # noqa: PLC0415 - as in parser
+
         return doctor.report_settings(options, error)
     return command(options)
 
@@ -162,8 +164,26 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return "\n".join(parts)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def _modules(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the modules that a command line needs: that of its command, or all for help and for errors."""
+    if not arguments:
+        return ()
+    first = next((one for one in arguments if not one.startswith("-")), "help")
+    return [name for name, commands in MODULES.items() if first in commands and first != "help"] or list(MODULES)
+
+
+def _overview(options: argparse.Namespace) -> int:
+    from .overview import overview  # noqa: PLC0415 - as in parser
+
+    return overview(options)
+
+
+def parser(modules: Iterable[str] = MODULES) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        modules: The modules whose commands it has. Each takes time to import, and a command needs only its own.
+    """
     whole = argparse.ArgumentParser(
         prog="taximeter",
         description="What LLM calls use and cost. Without a command: today, this month, and a forecast.",
@@ -173,8 +193,8 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
     add_common(whole, is_whole=True)
     whole.add_argument("--csv", action="store_true", help="print CSV")
-    whole.set_defaults(run=overview.overview, command="overview", whole=whole)
+    whole.set_defaults(run=_overview, command="overview", whole=whole)
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
-    for module in MODULES:
-        module.add_commands(add)
+    for name in modules:
+        import_module(f".{name}", __package__).add_commands(add)
     return whole

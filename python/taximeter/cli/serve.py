@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import webbrowser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -77,6 +76,8 @@ def _serve(options: argparse.Namespace) -> int:
         else:
             say(f"{address}\nThis address works once, in one browser. Ctrl-C ends the page.")
         if options.open:
+            import webbrowser  # noqa: PLC0415 - as the server
+
             webbrowser.open(address)
         server.serve_forever(poll_interval=0.2)
     return 0

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,20 +14,19 @@ from .. import _core
 from ..errors import LedgerError
 from ..fields import unknown_name
 from ..moments import Moment, midnight, starts_in_a_day
-from ..settings.destination import Destination
 from ..zones import UNITS, Zone, parts, zone, zone_name
 from .agreement import disagreements
 from .care import Care, Check, ProgressCallback, checked
-from .clickhouse import ClickHouseReader, Server, destination_of, is_clickhouse
 from .export import Form, blocks
 from .filters import Selection, Where
 from .report import Report, Row, total
 from .scan import Scan
+from .urls import is_clickhouse
 
 if TYPE_CHECKING:
-    from os import PathLike
-
+    from ..settings.destination import Destination
     from ..types import Event
+    from .clickhouse import ClickHouseReader
 
 __all__ = ["Ledger", "Percentiles"]
 
@@ -63,11 +63,15 @@ class Ledger(Care):
     def __init__(self, path: str | PathLike[str] | Destination, *, timezone: Zone | None = None) -> None:
         self.timezone = zone("timezone", timezone)
         self._reader: _core.LedgerReader | ClickHouseReader
-        if isinstance(path, Destination) or is_clickhouse(path):
-            self._path = None
-            self._reader = ClickHouseReader(Server(path if isinstance(path, Destination) else destination_of(str(path))))
+        if not isinstance(path, (str, PathLike)) or is_clickhouse(path):
+            # Most programs have no ledger in ClickHouse.
+            from .clickhouse import ClickHouseReader, Server, destination_of  # noqa: PLC0415
+
+            server = Server(path if not isinstance(path, (str, PathLike)) else destination_of(str(path)))
+            self._path, self._place = None, repr(server)
+            self._reader = ClickHouseReader(server)
         else:
-            self._path = Path(path)
+            self._path, self._place = Path(path), str(path)
             self._reader = _core.LedgerReader(self._path)
 
     @property
@@ -84,7 +88,7 @@ class Ledger(Care):
     @property
     def place(self) -> str:
         """Where the ledger is, for messages: its file, or its host and database."""
-        return repr(self._reader.server) if isinstance(self._reader, ClickHouseReader) else str(self._path)
+        return self._place
 
     def _bring_up_to_date(self) -> None:
         """Run before the ledger is read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .copy import copy
 from .reader import ClickHouseReader
-from .server import Server, destination_of, is_clickhouse
+from .server import Server, destination_of
 from .table import Check, Table, ddl
 
-__all__ = ["Check", "ClickHouseReader", "Server", "Table", "copy", "ddl", "destination_of", "is_clickhouse"]
+__all__ = ["Check", "ClickHouseReader", "Server", "Table", "copy", "ddl", "destination_of"]

@@ -13,9 +13,8 @@ from ... import _core
 from ...errors import ConfigError, LedgerError, TransferError
 from ...settings.destination import Destination
 
-__all__ = ["Server", "destination_of", "is_clickhouse"]
+__all__ = ["Server", "destination_of"]
 
-_SCHEMES: Final = ("clickhouse+https://", "clickhouse+http://")
 _MAX_BYTES: Final = 512 << 20
 """The most bytes of an answer: a report with a million rows has some 200 MB."""
 _READ_SECONDS: Final = 300.0
@@ -29,11 +28,6 @@ _REMEDIES: Final = {
     497: "grant this user what it lacks: SELECT on the table for reports",
     516: "set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD, or the destination with this URL in the settings",
 }
-
-
-def is_clickhouse(source: object) -> bool:
-    """Whether a text is the URL of a ClickHouse database."""
-    return isinstance(source, str) and source.lower().startswith(_SCHEMES)
 
 
 def destination_of(url: str, known: Iterable[Destination] = ()) -> Destination:
