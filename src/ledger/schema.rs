@@ -109,7 +109,7 @@ CREATE TABLE budget_spend (
 ) WITHOUT ROWID;
 ",
     "
-ALTER TABLE events ADD COLUMN cache_saved_usd TEXT;  -- what caching saved; may be negative; NULL is none or unknown
+ALTER TABLE events ADD COLUMN cache_saved_usd TEXT;  -- what caching saved; may be negative; NULL if no cache was used or it is unknown
 CREATE INDEX events_failed ON events (started_at) WHERE status = 'error';
 CREATE INDEX events_unpriced ON events (started_at) WHERE cost_status = 'unpriced';
 

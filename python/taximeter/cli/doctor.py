@@ -111,7 +111,7 @@ def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _ended(state_dir: Path) -> dict[str, Any]:
-    """Return the sums of the counts of processes that ended and whose journals are deleted; empty if there are none."""
+    """Return the sums of the counts of ended processes whose journals are deleted; an empty mapping if no process has ended."""
     try:
         found = json.loads(files.read(state_dir / COUNTERS, 1 << 20))
         for one in found["destinations"].values():

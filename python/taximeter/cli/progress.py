@@ -163,7 +163,7 @@ def _write(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass  # nobody watches any more
+        pass  # the terminal is closed
 
 
 def _is_terminal(stream: object) -> bool:

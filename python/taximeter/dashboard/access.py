@@ -21,7 +21,7 @@ __all__ = ["LOOPBACK", "OPEN", "Access", "check_request"]
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 """The names by which a browser on this machine reaches it."""
 OPEN: Final = frozenset({"/healthz"})
-"""Paths that say nothing about the ledger, for whoever reaches the port."""
+"""Paths that need no secret. Their answers say nothing about the ledger."""
 _METHODS: Final = ("GET", "HEAD")
 _OWN_SITES: Final = ("same-origin", "none")
 """Values of `Sec-Fetch-Site`: a request of our own page, or of the person at the address bar."""

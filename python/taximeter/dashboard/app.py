@@ -49,7 +49,7 @@ class Dashboard:
     Args:
         ledger: Opens the ledger; by default the one of the settings. It is called for each reader.
         access: Who may read. `None` if the application is behind a login of your own, which then decides.
-        budgets: Returns what is used of the budgets, as `_core.Budgets.all_standings` does; `None` if there are none.
+        budgets: Returns what is used of the budgets, as `_core.Budgets.all_standings` does; `None` shows no budgets.
         redact: Fields whose values are replaced by codes, such as `user` and `tag:email`.
         readers: How many requests read the ledger at the same time.
     """

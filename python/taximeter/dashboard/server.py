@@ -70,7 +70,7 @@ class Server(ThreadingMixIn, WSGIServer):
         host: The address to listen at.
         port: The port; 0 for a free one.
         hosts: The names by which browsers reach the server; by default those of this machine.
-        budgets: Returns what is used of the budgets; `None` if there are none.
+        budgets: Returns what is used of the budgets; `None` shows no budgets.
         redact: Fields whose values are not shown.
 
     Raises:

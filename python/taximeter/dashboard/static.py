@@ -21,7 +21,7 @@ _KINDS: Final = {
 
 
 def static(path: str) -> Response | None:
-    """Return a file of the page; `None` if there is none at a path."""
+    """Return the file of the page at a path; `None` if the page has no such file."""
     return _files().get(path)
 
 

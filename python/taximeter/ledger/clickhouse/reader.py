@@ -177,7 +177,7 @@ class ClickHouseReader:
         return next(iter(self._texts(query, {"id": event_id})), None)
 
     def period(self) -> tuple[int, int] | None:
-        """Return when the first and the last call began, in nanoseconds since 1970; `None` if there are none."""
+        """Return when the first and the last call began, in nanoseconds since 1970; `None` for an empty table."""
         ends = (f"toString(toUnixTimestamp64Nano({end}(started_at)))" for end in ("min", "max"))
         ((first, last, count),) = self.server.rows(f"SELECT {', '.join(ends)}, toString(count()) FROM `{self.server.table}`")
         return None if count == "0" else (int(first), int(last))
