@@ -68,14 +68,18 @@ def test_nothing_is_left_of_a_customers_calls(state, cli):
     own.compact()
     assert not any(b"ACME-canary" in path.read_bytes() for path in state.glob("ledger.db*"))
     assert own.prune("10d", customer="nobody").events == 0
+    assert own.prune(customer="ACME-canary", user="u1").events == 0
+    assert "40 calls deleted" in cli("prune", "--user", "u1").stderr
+    assert {event["user"] for event in check_reports_agree(own)} == {"u0", "u2", "u3", "u4"}
 
 
 def test_wrong_arguments_are_named(state, cli):
     own = fill(state, 10)
-    for wrong, message in (({}, "give before, customer or both"), ({"customer": ""}, "customer: "), ({"before": "soon"}, "before: ")):
+    for wrong, message in (({}, "give before, customer or user"), ({"customer": ""}, "customer: "), ({"user": ""}, "user: "), ({"before": "soon"}, "before: ")):
         with pytest.raises(ValueError, match=message):
             own.prune(**wrong)
-    assert "give --before, --customer or both" in cli("prune", code=2).stderr
+    assert "give --before, --customer or --user" in cli("prune", code=2).stderr
+    assert "user: the name is empty" in cli("prune", "--user", "", code=2).stderr
     assert "before: " in cli("prune", "--before", "soon", code=2).stderr
     assert len(check_reports_agree(own)) == 10
     assert taximeter.Ledger(state / "none.db").prune("1d").events == 0

@@ -36,9 +36,10 @@ def add_commands(add: Add) -> None:
     backup.add_argument("--force", action="store_true", help="replace the file if it exists")
     put = add("restore", _restore, "put a backup in the place of the ledger, and keep the replaced one")
     put.add_argument("file", metavar="FILE", help="the backup")
-    prune = add("prune", _prune, "delete old calls, or those of a customer, with their sums")
+    prune = add("prune", _prune, "delete old calls, or those of a customer or a user, with their sums")
     prune.add_argument("--before", metavar="WHEN", help="calls that began before this moment, such as 400d or 2026-01-01")
     prune.add_argument("--customer", metavar="NAME", help="only calls of this customer; see also ledger compact")
+    prune.add_argument("--user", metavar="NAME", help="only calls of this user; see also ledger compact")
     prune.add_argument("--keep-rollups", action="store_true", help="reports still count the calls")
     prune.add_argument("--dry-run", action="store_true", help="only count the calls")
     care = add("ledger", _check, "check the ledger's file, or make it smaller")
@@ -128,14 +129,15 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    if options.before is None and not options.customer:
-        raise ValueError("prune: give --before, --customer or both")
+    if options.before is None and options.customer is None and options.user is None:
+        raise ValueError("prune: give --before, --customer or --user")
     own = _existing(options)
     _default.drain()
     with _shown("deleting", "calls") as tell:
         done = own.prune(
             options.before,
             customer=options.customer,
+            user=options.user,
             keep_rollups=options.keep_rollups,
             dry_run=options.dry_run,
             progress=tell,
@@ -144,7 +146,7 @@ def _prune(options: argparse.Namespace) -> int:
         answer(options, [{"deleted": done.events, "free_bytes": done.free, "dry_run": options.dry_run}])
         return 0
     say(f"{counted(done.events, 'call')} {'would be deleted' if options.dry_run else 'deleted'}")
-    if options.customer and done.events and not options.dry_run:
+    if (options.customer or options.user) and done.events and not options.dry_run:
         say("unused parts of the file may still have bytes of them: taximeter ledger compact removes them")
     elif done.free > _MUCH_FREE:
         say(f"{_size(done.free)} of the file are unused: taximeter ledger compact gives them back")

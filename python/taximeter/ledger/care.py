@@ -128,6 +128,7 @@ class Care:
         before: Moment | None = None,
         *,
         customer: str | None = None,
+        user: str | None = None,
         keep_rollups: bool = False,
         dry_run: bool = False,
         progress: ProgressCallback | None = None,
@@ -137,23 +138,25 @@ class Care:
         Args:
             before: Only calls that began before this moment; see `report`.
             customer: Only calls of this customer. Unused parts of the file may still have bytes of them until `compact`.
+            user: Only calls of this user, likewise.
             keep_rollups: Whether reports still count the calls.
             dry_run: Whether to only count the calls.
             progress: Called with the calls that are deleted, and all that will be.
 
         Raises:
-            ValueError: Neither `before` nor `customer` is given, or one of them is invalid.
+            ValueError: None of `before`, `customer` and `user` is given, or one of them is invalid.
             LedgerError: The ledger cannot be read or written. What was deleted before stays deleted, with its sums.
         """
-        if before is None and customer is None:
-            raise ValueError("prune: give before, customer or both")
-        if customer == "":
-            raise ValueError("customer: the name is empty")
+        of = {name: value for name, value in (("customer", customer), ("user", user)) if value is not None}
+        if before is None and not of:
+            raise ValueError("prune: give before, customer or user")
+        for name, value in of.items():
+            if not value:
+                raise ValueError(f"{name}: the name is empty")
         self._bring_up_to_date()
         until = unix_ns("before", before, self.timezone)
-        chosen = Selection.of(None, None, None if customer is None else {"customer": customer}, self.timezone)._replace(until=until)
-        erases = customer is not None
-        return Pruned(*_core.ledger_prune(self.path, *chosen, keep_rollups, erases, dry_run, progress))
+        chosen = Selection.of(None, None, of or None, self.timezone)._replace(until=until)
+        return Pruned(*_core.ledger_prune(self.path, *chosen, keep_rollups, bool(of), dry_run, progress))
 
     def compact(self, *, progress: ProgressCallback | None = None) -> tuple[int, int]:
         """Write the file anew without unused pages. Needs as much space again, and events wait in the journals meanwhile.

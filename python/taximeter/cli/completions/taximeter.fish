@@ -51,7 +51,7 @@ function _shtab_taximeter_using
 end
 
 set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore prune ledger 'ledger check' 'ledger compact' query clickhouse 'clickhouse init' 'clickhouse ddl' 'clickhouse check' doctor serve completion help
-set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --before --breakdown --by --cache-read --cache-write --calls --cancelled --cluster --color --columns --crashed --customer --destination --encoding --estimate --every --from --hold-timeout --host --input --key --limit --lines --metrics-by --model --output --per --plot --port --provider --redact --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --to --token-file --tokens --ttl --tz --unavailable --unpriced --until --usage --usd --warn-at --watch --webhook --where -n -z
+set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --before --breakdown --by --cache-read --cache-write --calls --cancelled --cluster --color --columns --crashed --customer --destination --encoding --estimate --every --from --hold-timeout --host --input --key --limit --lines --metrics-by --model --output --per --plot --port --provider --redact --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --to --token-file --tokens --ttl --tz --unavailable --unpriced --until --usage --usd --user --warn-at --watch --webhook --where -n -z
 
 complete -c taximeter -e
 complete -c taximeter -f
@@ -521,7 +521,7 @@ complete -c taximeter -n '_shtab_taximeter_using restore' -l json -d 'print JSON
 complete -c taximeter -n '_shtab_taximeter_using restore' -s z -l timezone -x -d 'the time zone, such as Europe/Paris or UTC (default: the setting, or the machine'"'"'s)'
 complete -c taximeter -n '_shtab_taximeter_using restore' -l color -xka "auto always never" -d 'whether to print colours (default: auto)'
 complete -c taximeter -n '_shtab_taximeter_using restore' -s q -l quiet -d 'print no messages, only data and errors'
-complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a prune -d 'Delete old calls, or those of a customer, with their sums.'
+complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a prune -d 'Delete old calls, or those of a customer or a user, with their sums.'
 complete -c taximeter -n '_shtab_taximeter_using prune' -s h -l help -d 'show this help message and exit'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l state-dir -x -d 'the directory of journals and ledger'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l json -d 'print JSON'
@@ -530,6 +530,7 @@ complete -c taximeter -n '_shtab_taximeter_using prune' -l color -xka "auto alwa
 complete -c taximeter -n '_shtab_taximeter_using prune' -s q -l quiet -d 'print no messages, only data and errors'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l before -x -d 'calls that began before this moment, such as 400d or 2026-01-01'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l customer -x -d 'only calls of this customer; see also ledger compact'
+complete -c taximeter -n '_shtab_taximeter_using prune' -l user -x -d 'only calls of this user; see also ledger compact'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l keep-rollups -d 'reports still count the calls'
 complete -c taximeter -n '_shtab_taximeter_using prune' -l dry-run -d 'only count the calls'
 complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a ledger -d 'Check the ledger'"'"'s file, or make it smaller.'

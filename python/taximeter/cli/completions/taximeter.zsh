@@ -30,7 +30,7 @@ _shtab_taximeter_commands() {
     monthly:'Sum up calls by month.'
     price:'Print what a call costs, and why.'
     prices:'List, compare and update the price catalog.'
-    prune:'Delete old calls, or those of a customer, with their sums.'
+    prune:'Delete old calls, or those of a customer or a user, with their sums.'
     query:'Run an SQL statement that only reads the ledger.'
     report:'Sum up calls by any field.'
     reprice:'Price the ledger'"'"'s calls again, at the rates of their time; the old costs are kept.'
@@ -686,6 +686,7 @@ _shtab_taximeter_prune_options=(
   {-q,--quiet}"[print no messages, only data and errors]"
   "--before[calls that began before this moment, such as 400d or 2026-01-01]:WHEN:"
   "--customer[only calls of this customer\; see also ledger compact]:NAME:"
+  "--user[only calls of this user\; see also ledger compact]:NAME:"
   "--keep-rollups[reports still count the calls]"
   "--dry-run[only count the calls]"
 )
