@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -224,6 +226,25 @@ def test_a_backup_is_a_moment_of_a_ledger_that_is_written(tmp_path):
         taximeter.Ledger(tmp_path / "none.db").backup(tmp_path / "x.db")
     with pytest.raises(LedgerError):
         own.backup(tmp_path / "nowhere" / "x.db")
+
+
+def test_ctrl_c_leaves_no_part_of_a_restored_ledger(tmp_path):
+    state = tmp_path / "state"
+    copy = fill(state).rename(tmp_path / "copy.db")
+    shutil.rmtree(state)
+    state.mkdir(mode=0o700)
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as other:
+        # The command waits for this lock, after it has created its file.
+        other.execute("PRAGMA journal_mode = delete")
+        other.execute("BEGIN EXCLUSIVE")
+        arguments = [sys.executable, "-m", "taximeter", "--state-dir", str(state), "restore", str(copy)]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while not (state / "ledger.db-restoring").exists():
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == (b"", None)
+        assert process.returncode == 130
+    assert list(state.iterdir()) == []
 
 
 def test_a_backup_is_restored_while_a_program_writes(tmp_path):

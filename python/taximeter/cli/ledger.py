@@ -18,7 +18,7 @@ from ..sanitize import printable, spreadsheet_cell
 from ..table import Column, layout
 from . import common
 from .common import Add, action_adder, add_csv
-from .progress import progress
+from .progress import at_exit, progress
 from .render import answer, counted, say
 
 __all__ = ["add_commands"]
@@ -73,13 +73,25 @@ def _shown(what: str, unit: str = "pages") -> Iterator[Callable[[int, int], None
         yield tell
 
 
+@contextmanager
+def _draft(path: Path) -> Iterator[None]:
+    """Delete an unfinished copy of a ledger if Ctrl-C ends the process, which leaves the core no time for it."""
+
+    def delete() -> None:
+        for end in ("", "-journal", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+
+    with at_exit(delete):
+        yield
+
+
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
 def _backup(options: argparse.Namespace) -> int:
     own = common.ledger(options)
-    with _shown("copying") as tell:
+    with _shown("copying") as tell, _draft(Path(f"{options.file}.partial")):
         made = own.backup(options.file, replace=options.force, progress=tell)
     if options.json:
         answer(options, [{"file": options.file, "events": made.events, "bytes": made.size}])
@@ -90,7 +102,7 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     path: Path = options.settings.ledger
-    with _shown("restoring") as tell:
+    with _shown("restoring") as tell, _draft(Path(f"{path}-restoring")):
         made = restore(path, options.file, tell)
     kept = None if made.kept is None else str(made.kept)
     if options.json:
