@@ -75,7 +75,12 @@ def test_nothing_is_left_of_a_customers_calls(state, cli):
 
 def test_wrong_arguments_are_named(state, cli):
     own = fill(state, 10)
-    for wrong, message in (({}, "give before, customer or user"), ({"customer": ""}, "customer: "), ({"user": ""}, "user: "), ({"before": "soon"}, "before: ")):
+    for wrong, message in (
+        ({}, "give before, customer or user"),
+        ({"customer": ""}, "customer: "),
+        ({"user": ""}, "user: "),
+        ({"before": "soon"}, "before: "),
+    ):
         with pytest.raises(ValueError, match=message):
             own.prune(**wrong)
     assert "give --before, --customer or --user" in cli("prune", code=2).stderr
