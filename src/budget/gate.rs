@@ -219,7 +219,7 @@ impl Gate {
                 Reserved::Admitted(holds) => {
                     return Ok((Decision::Admitted(Ticket { owner: ids.0, call, holds }), crossings));
                 }
-                // Nobody is refused because of what a killed process holds.
+                // No call is refused because of what a killed process holds.
                 Reserved::Refused { counts, .. } if counts.held > 0 && !has_looked => {
                     has_looked = true;
                     crossings.extend(release_dead(&self.dir, &access.state, teller, |_| true)?.0);

@@ -74,7 +74,7 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound && file_identity(&path).is_none() => {
                 Ok((Self::create(dir, Layout::FIRST, boot)?, Origin::New))
             }
-            // The file of keys is missing, or a file is no state at all.
+            // The file of keys is missing, or a file is not a state.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
                 rename(&path, &dir.join("state.damaged"))?;
                 Ok((Self::create(dir, Layout::FIRST, boot)?, Origin::Replaced(error.to_string())))

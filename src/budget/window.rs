@@ -19,7 +19,7 @@ const _: () = assert!(BUCKETS as usize * BUCKET <= NEXT_FREE, "the buckets do no
 
 /// The number of the bucket of a time.
 pub(super) fn number(seconds: i64, time: i64) -> i64 {
-    // Multiplying first keeps buckets equal when the length is no multiple of 32. Both factors are far below 2^31.
+    // Multiplying first keeps buckets equal when the length is not a multiple of 32. Both factors are far below 2^31.
     (time * PARTS).div_euclid(seconds)
 }
 

@@ -66,7 +66,7 @@ pub(super) fn keep(journal: &Path, status: &str) -> io::Result<()> {
         }
     };
     let path = state.join(FILE);
-    // A file that cannot be read begins anew.
+    // A file that cannot be read is started again.
     let mut totals = read(&path).unwrap_or_default();
     // The process that deleted this journal before may have been killed between the two steps.
     if totals.get("last").and_then(Value::as_str) == Some(&*name) {

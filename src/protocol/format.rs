@@ -48,7 +48,7 @@ pub trait Protocol: Send {
     }
 
     /// What the body of a response says in words, for `last_error`: why events were rejected, or a warning about accepted ones. `None` if
-    /// it says nothing, or is no message in this format.
+    /// it says nothing, or is not a message in this format.
     fn message(&self, _answer: &Answer<'_>) -> Option<String> {
         None
     }

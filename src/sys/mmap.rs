@@ -60,7 +60,7 @@ mod mapping {
         pub fn words(&self) -> &[AtomicU64] {
             // SAFETY: the pointer is page-aligned and maps `len()` bytes, readable and writable, while `self.0` lives, and the slice
             // does not outlive it. Any bit pattern is a valid u64. All access from this process goes through these atomics, so
-            // concurrent stores are no data race.
+            // concurrent stores are not a data race.
             unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<AtomicU64>(), self.0.len() / 8) }
         }
     }

@@ -227,6 +227,8 @@ def test_a_price_that_was_set_did_not_end_the_diagnosis(state, tmp_path):
     meter.close(10)
     rates = '[prices.rates."openai/x-9000"]\ninput_tokens = { per_1m = 1 }\noutput_tokens = { per_1m = 1 }\n'
     (tmp_path / "taximeter.toml").write_text(f'state_dir = "{state}"\n{rates}')
-    assert "known by now for openai/x-9000 (1), whose calls were recorded without: run taximeter reprice" in told(tmp_path, "doctor")
+    assert "now known for openai/x-9000 (1), but not when these calls were recorded: run taximeter reprice" in told(
+        tmp_path, "doctor"
+    )
     told(tmp_path, "reprice", "--since", "1d")
-    assert "known by now" not in told(tmp_path, "doctor")
+    assert "now known" not in told(tmp_path, "doctor")

@@ -41,20 +41,20 @@ class Standing(NamedTuple):
     """The part of the amount that was crossed, for `on_threshold`; else `None`."""
 
 
-def standing_of(told: Mapping[str, Any]) -> Standing:
+def standing_of(counts: Mapping[str, Any]) -> Standing:
     """Return a standing of the core; see `_core.Budgets.standings`."""
-    kind = Decimal if told["unit"] == "usd" else int
-    threshold = told.get("threshold")
+    kind = Decimal if counts["unit"] == "usd" else int
+    threshold = counts.get("threshold")
     return Standing(
-        budget=told["budget"],
-        key=SEPARATOR.join(told["key"]),
-        unit=told["unit"],
-        amount=kind(told["amount"]),
-        used=kind(told["used"]),
-        held=kind(told["held"]),
-        left=kind(told["left"]),
-        calls=told["calls"],
-        unpriced=told["unpriced"],
-        resets_at=moment(told["resets_at"]),
+        budget=counts["budget"],
+        key=SEPARATOR.join(counts["key"]),
+        unit=counts["unit"],
+        amount=kind(counts["amount"]),
+        used=kind(counts["used"]),
+        held=kind(counts["held"]),
+        left=kind(counts["left"]),
+        calls=counts["calls"],
+        unpriced=counts["unpriced"],
+        resets_at=moment(counts["resets_at"]),
         threshold=None if threshold is None else Decimal(threshold),
     )

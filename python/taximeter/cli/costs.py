@@ -91,7 +91,7 @@ def _check_unknown(path: Path, rows: Sequence[Row]) -> list[Check]:
     else:
         checks = [("prices", True, "known for every call of the last 30 days")]
     if known:
-        detail = f"known by now for {', '.join(known[:_MOST])}, whose calls were recorded without: run taximeter reprice"
+        detail = f"now known for {', '.join(known[:_MOST])}, but not when these calls were recorded: run taximeter reprice"
         checks.append(("prices since", None, printable(detail)))
     if local:
         names, keys = (", ".join(template.format(name) for name in local) for template in ("{}", '"{}/*"'))

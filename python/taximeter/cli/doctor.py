@@ -57,10 +57,10 @@ def doctor(options: argparse.Namespace) -> int:
     settings: Settings = options.settings
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
-        told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
+        labelled = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
         if ended := _ended(settings.state_dir):
-            told.append(({"journal": "ended", "pid": ""}, ended))
-        found = prometheus.families(told, engine_of(_default.default_meter).standings())
+            labelled.append(({"journal": "ended", "pid": ""}, ended))
+        found = prometheus.families(labelled, engine_of(_default.default_meter).standings())
         found += prometheus.of_ledger(settings.ledger, [name.strip() for name in options.metrics_by.split(",") if name.strip()])
         print(expose(found, is_openmetrics=options.openmetrics), end="")
         return 0
@@ -123,7 +123,7 @@ def _ended(state_dir: Path) -> dict[str, Any]:
 
 
 def _check_ended(state_dir: Path) -> list[Check]:
-    """List what processes that ended have delivered and lost. What is past is no fault."""
+    """List what processes that ended have delivered and lost. Past losses are not a fault of today."""
     found = _ended(state_dir)
     if not found:
         return []
@@ -133,8 +133,8 @@ def _check_ended(state_dir: Path) -> list[Check]:
         host = f" ({one['host']})" if one.get("host") else ""
         parts.append(f"{name}{host}: {one['delivered']:,} delivered{lost}")
     has_lost = any(one[reason] for one in found["destinations"].values() for reason in _LOST)
-    told = "; ".join([f"{counted(found['processes'], 'journal')} since {found['since'][:10]}", *parts])
-    return [("ended processes", None if has_lost else True, printable(told))]
+    detail = "; ".join([f"{counted(found['processes'], 'journal')} since {found['since'][:10]}", *parts])
+    return [("ended processes", None if has_lost else True, printable(detail))]
 
 
 def _check_destinations(statuses: list[dict[str, Any]]) -> list[Check]:
@@ -142,23 +142,23 @@ def _check_destinations(statuses: list[dict[str, Any]]) -> list[Check]:
     for status in statuses:
         for name, one in status["destinations"].items():
             found.setdefault(name, []).append(one)
-    return [_check_destination(name, told) for name, told in sorted(found.items())]
+    return [_check_destination(name, counts) for name, counts in sorted(found.items())]
 
 
-def _check_destination(name: str, told: list[Mapping[str, Any]]) -> Check:
+def _check_destination(name: str, counts: list[Mapping[str, Any]]) -> Check:
     def total(key: str) -> int:
-        return sum(one[key] for one in told)
+        return sum(one[key] for one in counts)
 
-    oldest = max((one["oldest_seconds"] for one in told if one["oldest_seconds"] is not None), default=None)
-    states = {one["state"] for one in told if one["state"] not in (None, "closed")}
+    oldest = max((one["oldest_seconds"] for one in counts if one["oldest_seconds"] is not None), default=None)
+    states = {one["state"] for one in counts if one["state"] not in (None, "closed")}
     lost = {reason: total(reason) for reason in _COUNTS[2:] if total(reason)}
-    parts = [f"{total('delivered'):,} delivered and {total('pending'):,} waiting in {len(told)} processes"]
+    parts = [f"{total('delivered'):,} delivered and {total('pending'):,} waiting in {len(counts)} processes"]
     if oldest is not None:
         parts.append(f"the oldest for {oldest:,.0f} s")
     parts += sorted(states)
     parts += [f"{count:,} {reason}" for reason, count in lost.items()]
-    errors = sorted({one["last_error"] for one in told if one["last_error"]})
-    host = next((f" ({one['host']})" for one in told if one.get("host")), "")
+    errors = sorted({one["last_error"] for one in counts if one["last_error"]})
+    host = next((f" ({one['host']})" for one in counts if one.get("host")), "")
     return f"destination {name}{host}", not (states or lost or errors), "; ".join([*parts, *errors])
 
 

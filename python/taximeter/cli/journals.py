@@ -160,8 +160,8 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
 
 def _hosts(statuses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the hosts of destinations by name. The name of a destination is only a checksum of its address."""
-    told = (one for status in statuses for one in status.get("destinations", {}).values())
-    return {one["name"]: printable(str(one["host"])) for one in told if one["host"]}
+    counts = (one for status in statuses for one in status.get("destinations", {}).values())
+    return {one["name"]: printable(str(one["host"])) for one in counts if one["host"]}
 
 
 def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, str]) -> Iterable[str]:

@@ -45,7 +45,7 @@ def add_commands(add: Add) -> None:
     care = add("ledger", _check, "check the ledger's file, or make it smaller")
     act = action_adder(care.add_subparsers(title="actions", metavar="ACTION"), "ledger ")
     act("check", _check, "check the structure of the ledger, its indexes, and that the sums agree with the calls")
-    act("compact", _compact, "write the ledger's file anew without unused space; events wait meanwhile")
+    act("compact", _compact, "rewrite the ledger's file without unused space; events wait meanwhile")
     query = add("query", _query, "run an SQL statement that only reads the ledger")
     query.add_argument("sql", metavar="SQL", help="the statement; decimal_sum(cost_usd) adds costs exactly")
     query.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds until it is stopped (default: 60)")
@@ -179,7 +179,7 @@ def _query(options: argparse.Namespace) -> int:
         writer.writerow(rows.columns)
         writer.writerows([_cell(value, is_raw=options.raw) for value in row] for row in rows)
     elif options.json:
-        found = [{name: _told(value) for name, value in row.items()} for row in rows.dicts()]
+        found = [{name: _json_value(value) for name, value in row.items()} for row in rows.dicts()]
         answer(options, found, columns=list(rows.columns))
     else:
         _print_table(rows.columns, iter(rows))
@@ -207,10 +207,10 @@ def _cell(value: Any, *, is_raw: bool) -> str:
         return value.hex()
     if isinstance(value, str):
         return value if is_raw else spreadsheet_cell(value)
-    return "" if value is None else str(_told(value))
+    return "" if value is None else str(_json_value(value))
 
 
-def _told(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return a value as JSON has it: amounts as exact texts, bytes in hexadecimal."""
     if isinstance(value, Decimal):
         return format(value, "f")

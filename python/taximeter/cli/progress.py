@@ -26,7 +26,7 @@ _ERASE: Final = "\r\x1b[K"
 
 
 class Progress:
-    """How far a piece of work is. Whoever does the work sets `done`; the main thread reads it.
+    """How far a piece of work is. The thread that does the work sets `done`; the main thread reads it.
 
     Args:
         what: What is being done, such as `repricing`.

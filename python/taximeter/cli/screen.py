@@ -64,14 +64,14 @@ def _take_keys() -> Callable[[], None]:
         before = termios.tcgetattr(sys.stdin)
         tty.setcbreak(sys.stdin)
     except (ImportError, OSError, ValueError, AttributeError):
-        return lambda: None  # standard input is no terminal
+        return lambda: None  # standard input is not a terminal
     except termios.error:
         return lambda: None
     return lambda: termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def watch(show: Callable[[], int], seconds: float) -> int:
-    """Run a command again and again on the whole terminal until `q` or Ctrl-C; once if standard output is no terminal.
+    """Run a command again and again on the whole terminal until `q` or Ctrl-C; once if standard output is not a terminal.
 
     Args:
         show: Prints the command's output, and returns its exit code.

@@ -26,8 +26,8 @@ def add_commands(add: Add) -> None:
     )
     completion = add("completion", _completion, "print a script that completes the command line in a shell", *examples)
     completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
-    told = add("help", _help, "print the help of a command", "help daily", "help prices update")
-    told.add_argument("names", nargs="*", metavar="COMMAND", help="the command, and its action")
+    command = add("help", _help, "print the help of a command", "help daily", "help prices update")
+    command.add_argument("names", nargs="*", metavar="COMMAND", help="the command, and its action")
 
 
 def _completion(options: argparse.Namespace) -> int:

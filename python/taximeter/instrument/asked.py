@@ -111,8 +111,8 @@ def _lines(path: Path) -> dict[str, dict[str, Any]]:
 def _line(line: bytes) -> tuple[str, dict[str, Any]] | None:
     """Return the id and the attribution in a line; `None` if it cannot be read, such as one that is being written."""
     try:
-        told = json.loads(line)
-        name, scope = told["id"], told["scope"]
+        noted = json.loads(line)
+        name, scope = noted["id"], noted["scope"]
     except (ValueError, KeyError, TypeError):
         return None
     return (name, scope) if isinstance(name, str) and isinstance(scope, dict) else None

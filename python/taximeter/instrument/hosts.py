@@ -133,20 +133,20 @@ class Address:
         self.scheme, self.host, self.port, self.path = parts.scheme, parts.hostname or "", parts.port, parts.path
 
 
-def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
+def answered_by(meter: Engine, url: Any, vendor: str, *, is_known: bool = False) -> dict[str, str]:
     """Return the fields of an event that name the provider.
 
     Args:
         meter: The meter, whose settings may name the provider of the host.
         url: A URL of `httpx` or `httpx2`.
         vendor: The vendor of the client.
-        is_told: Whether the client's class determines the provider, whatever the host is, like a client for Azure.
+        is_known: Whether the client's class determines the provider, whatever the host is, like a client for Azure.
     """
     places = _places(url)
     hosts = {} if meter.settings is None else meter.settings.hosts
     if known := next(filter(None, map(hosts.get, places)), None) or known_provider(url.host, url.path):
         return {"provider": known}
-    if is_told:
+    if is_known:
         return {"provider": vendor}
     run_guarded(_write_unknown, meter, places[0], vendor, meter=meter)
     return {"provider": vendor, "cost_notes": "host_unknown"}

@@ -253,13 +253,13 @@ class Recorder:
         return outcome
 
 
-def _notes(told: Mapping[str, Any]) -> list[str]:
+def _notes(fields: Mapping[str, Any]) -> list[str]:
     """Return the cost notes of a mapping, which has them as one text."""
-    return [note for note in (told.get("cost_notes") or "").split(",") if note]
+    return [note for note in (fields.get("cost_notes") or "").split(",") if note]
 
 
 def _counting(scanner: Any) -> _core.Scanner | None:
-    """Return the extension's scanner behind another one, after it was told to count the output of a stream."""
+    """Return the extension's scanner behind another one, after it was set to count the output of a stream."""
     inner = getattr(scanner, "_inner", scanner)
     if not isinstance(inner, _core.Scanner):
         return None

@@ -167,7 +167,7 @@ def redirected(meter: Engine, names: bool | Sequence[str]) -> Iterator[None]:
     """Record the calls of families for a meter, all, none or some by name, within a block; then as before.
 
     Raises:
-        ConfigError: A name is no family.
+        ConfigError: A name is not a family.
     """
     before = dict(meters)
     if names is False:

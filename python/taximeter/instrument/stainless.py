@@ -218,8 +218,8 @@ def _model_of_batch(body: Any) -> str | None:
 def _answered(meter: Engine, client: Any, url: Any, vendor: str) -> dict[str, str]:
     """Return the fields of an event that name the provider."""
     kind: Any = type(client)
-    told = _served_by(kind)
-    return answered_by(meter, url, told or vendor, is_told=told is not None)
+    served_by = _served_by(kind)
+    return answered_by(meter, url, served_by or vendor, is_known=served_by is not None)
 
 
 @functools.cache

@@ -38,12 +38,12 @@ def disagreements(own: Ledger) -> list[str]:
         tuple(map(str, row[:5])): (row[5], row[6], row[7], Decimal(row[8] or 0)) for row in own.query(_SQL, timeout=None)
     }
     faults = [
-        f"{_named(key)}: the sums by hour are {_told(by_hour.get(key))}, those of the calls {_told(by_call.get(key))}"
+        f"{_named(key)}: the sums by hour are {_shown(by_hour.get(key))}, those of the calls {_shown(by_call.get(key))}"
         for key in sorted(by_hour.keys() | by_call.keys())
         if by_hour.get(key) != by_call.get(key)
     ]
     faults += [
-        f"{_named(key)}: reports have {_told(by_call.get(key))}, and the rows of calls {_told(sums)}"
+        f"{_named(key)}: reports have {_shown(by_call.get(key))}, and the rows of calls {_shown(sums)}"
         for key, sums in sorted(stored.items())
         if key not in by_call or by_call[key][0] < sums[0] or (by_call[key][0] == sums[0] and by_call[key] != sums)
     ]
@@ -63,7 +63,7 @@ def _named(key: tuple[str, ...]) -> str:
     return " ".join(part for part in key if part)
 
 
-def _told(sums: tuple[Any, ...] | None) -> str:
+def _shown(sums: tuple[Any, ...] | None) -> str:
     if sums is None:
         return "missing"
     calls, read, written, cost = sums

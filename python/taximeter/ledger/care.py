@@ -159,7 +159,7 @@ class Care:
         return Pruned(*_core.ledger_prune(self.path, *chosen, keep_rollups, bool(of), dry_run, progress))
 
     def compact(self, *, progress: ProgressCallback | None = None) -> tuple[int, int]:
-        """Write the file anew without unused pages. Needs as much space again, and events wait in the journals meanwhile.
+        """Rewrite the file without unused pages. This needs as much space again. Events wait in the journals meanwhile.
 
         Args:
             progress: Called meanwhile.

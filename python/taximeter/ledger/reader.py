@@ -269,7 +269,7 @@ class Ledger(Care):
             where: See `report`.
 
         Returns:
-            The selection. Each reading of it begins anew, and reads batch by batch: in the order of time if the selection has a time,
+            The selection. It can be read more than once, batch by batch: in the order of time if the selection has a time,
             else in the order of arrival. Events that arrive meanwhile are not read.
 
         Raises:

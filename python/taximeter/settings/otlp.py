@@ -44,7 +44,7 @@ def options(*, dialect: str | None, service_name: str | None, environ: Mapping[s
         environ: The environment; the process's own by default.
 
     Raises:
-        ConfigError: The dialect is unknown, or a value is no text.
+        ConfigError: The dialect is unknown, or a value is not a text.
     """
     environ = os.environ if environ is None else environ
     if dialect not in {None, *DIALECTS}:

@@ -43,7 +43,7 @@ pub(super) fn verdict(answer: &Answer<'_>, sent: u64) -> Verdict {
         252 if says(answer, "too many partitions") => Verdict::Split,
         241 if sent > SPLIT_ABOVE => Verdict::Split,
         159 | 202 | 203 | 209 | 210 | 225 | 236 | 241..=243 | 252 | 285 | 319 | 394 | 425 | 745 | 999 => busy(),
-        // Bytes that are no rows of this table.
+        // Bytes that are not rows of this table.
         6 | 27 | 33 | 69 | 117 | 128 | 131 | 349 => Verdict::BisectOrPause,
         271 | 354 => Verdict::Uncompressed,
         _ => by_status(answer),

@@ -547,7 +547,7 @@ complete -c taximeter -n '_shtab_taximeter_using ledger check' -l json -d 'print
 complete -c taximeter -n '_shtab_taximeter_using ledger check' -s z -l timezone -x -d 'the time zone, such as Europe/Paris or UTC (default: the setting, or the machine'"'"'s)'
 complete -c taximeter -n '_shtab_taximeter_using ledger check' -l color -xka "auto always never" -d 'whether to print colours (default: auto)'
 complete -c taximeter -n '_shtab_taximeter_using ledger check' -s q -l quiet -d 'print no messages, only data and errors'
-complete -c taximeter -n '_shtab_taximeter_using ledger; and test $_shtab_taximeter_npos -eq 0' -a compact -d 'Write the ledger'"'"'s file anew without unused space; events wait meanwhile.'
+complete -c taximeter -n '_shtab_taximeter_using ledger; and test $_shtab_taximeter_npos -eq 0' -a compact -d 'Rewrite the ledger'"'"'s file without unused space; events wait meanwhile.'
 complete -c taximeter -n '_shtab_taximeter_using ledger compact' -s h -l help -d 'show this help message and exit'
 complete -c taximeter -n '_shtab_taximeter_using ledger compact' -l state-dir -x -d 'the directory of journals and ledger'
 complete -c taximeter -n '_shtab_taximeter_using ledger compact' -l json -d 'print JSON'

@@ -80,7 +80,7 @@ _shtab_taximeter_journals_commands() {
 _shtab_taximeter_ledger_commands() {
   local _commands=(
     check:'Check the structure of the ledger, its indexes, and that the sums agree with the calls.'
-    compact:'Write the ledger'"'"'s file anew without unused space; events wait meanwhile.'
+    compact:'Rewrite the ledger'"'"'s file without unused space; events wait meanwhile.'
   )
   _describe 'taximeter ledger commands' _commands
 }

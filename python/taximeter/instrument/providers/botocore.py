@@ -255,10 +255,10 @@ def _fail(client: Any, operation: str, call: Call, error: BaseException) -> None
         failed(meter, _fields(client, operation, call), error)
 
 
-def _tier(told: Mapping[str, Any]) -> str | None:
+def _tier(named: Mapping[str, Any]) -> str | None:
     """Return the tier in a request or a response. Optimized latency has its own price, so it counts as a tier."""
     # `Converse` has objects where `InvokeModel` has texts.
-    tier, latency = told.get("serviceTier"), told.get("performanceConfig", told.get("performanceConfigLatency"))
+    tier, latency = named.get("serviceTier"), named.get("performanceConfig", named.get("performanceConfigLatency"))
     tier = tier.get("type") if isinstance(tier, Mapping) else tier
     latency = latency.get("latency") if isinstance(latency, Mapping) else latency
     return _OPTIMIZED if latency == _OPTIMIZED and tier in {None, "default"} else tier
@@ -270,8 +270,8 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
         return
     model = str(call.kwargs.get("modelId") or "unknown")
     # The requested tier counts only if the response says nothing about it.
-    told = result if not _TIERS.isdisjoint(result) else call.kwargs
-    fields = {**_fields(client, operation, call), "service_tier": _tier(told)}
+    named = result if not _TIERS.isdisjoint(result) else call.kwargs
+    fields = {**_fields(client, operation, call), "service_tier": _tier(named)}
 
     def record(*scanned: Any, **options: Any) -> Recorder:
         return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call, ticket=claim())

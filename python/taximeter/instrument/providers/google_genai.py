@@ -144,8 +144,8 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
 def _show(response: Any) -> bytes:
     # The client parses and serializes each chunk, so it is on one line.
     tier = _served_tier(response)
-    told = json.dumps({"service_tier": tier}).encode() + b"\n" if tier else b""
-    return told + (response.body or "").encode() + b"\n"
+    served = json.dumps({"service_tier": tier}).encode() + b"\n" if tier else b""
+    return served + (response.body or "").encode() + b"\n"
 
 
 def _streamed(original: Any) -> Any:
