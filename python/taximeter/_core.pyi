@@ -583,6 +583,14 @@ class LedgerReader:
         LedgerError: The file is not a ledger, or cannot be read.
     """
     def __new__(cls, path: str | PathLike[str]) -> LedgerReader: ...
+    def limit(self, seconds: float | None) -> None:
+        """Stop questions that take longer: they raise `LedgerTimeoutError`. `None` is no limit.
+
+        Args:
+            seconds: The longest time of one question.
+        """
+    def stop(self) -> None:
+        """Stop the question that another thread is asking, which raises `LedgerError` there."""
     def report(
         self,
         by: Sequence[str],

@@ -42,6 +42,10 @@ class LedgerError(TaximeterError):
     """The ledger cannot be read or written."""
 
 
+class LedgerTimeoutError(LedgerError):
+    """An answer would take longer than `Ledger.timeout` allows."""
+
+
 class BudgetExceeded(TaximeterError):  # noqa: N818 - the name that users look for
     """A call that does not fit in a budget. No request was made; a stream that a budget with `cut=True` closes raises it later.
 

@@ -8,6 +8,7 @@ use super::error::LedgerError;
 use super::filter::Filter;
 use super::groups::Groups;
 use super::reader::Reader;
+use super::watch::Watch;
 use super::scan::Scan;
 use super::schema;
 
@@ -54,6 +55,7 @@ impl Reader {
         fractions: &[f64],
     ) -> Result<Vec<Durations>, LedgerError> {
         self.refresh()?;
+        let watch = self.watched_by();
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let has_blocks = schema::has_blocks(&transaction)?;
@@ -62,6 +64,7 @@ impl Reader {
         let mut after = None;
         if let Some(mut scan) = if has_blocks && groups.is_packed() { Scan::new(filter) } else { None } {
             for block in block::all(&transaction)? {
+                watch.as_deref().map_or(Ok(()), Watch::check)?;
                 let rows = scan.select(&transaction, &block)?;
                 let durations = match what {
                     Duration::Latency => block.latencies(&transaction)?,

@@ -1,6 +1,7 @@
 //! Reads a ledger file while other processes write it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{OpenFlags, params_from_iter};
@@ -13,6 +14,7 @@ use super::filter::Filter;
 use super::lease::{InUse, Leased};
 use super::record::Record;
 use super::schema;
+use super::watch::Watch;
 use crate::event::json::time_text;
 use crate::sys::identity::FileIdentity;
 
@@ -24,6 +26,8 @@ pub struct Reader {
     last: Option<Record>,
     /// How many different files were read.
     files: u64,
+    /// What may stop statements.
+    watch: Option<Arc<Watch>>,
 }
 
 enum Open {
@@ -72,7 +76,7 @@ impl Reader {
     /// # Errors
     /// If the file is not a ledger, was created by a newer version, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let mut reader = Self { path: path.to_owned(), open: None, last: None, files: 0 };
+        let mut reader = Self { path: path.to_owned(), open: None, last: None, files: 0, watch: None };
         reader.refresh()?;
         Ok(reader)
     }
@@ -81,6 +85,18 @@ impl Reader {
     /// needs exclusive access, such as changing the journal mode.
     pub fn close_idle(&mut self) {
         self.open = None;
+        self.watch = None;
+    }
+
+    /// Lets a watch stop what the reader does until it closes the file.
+    pub fn watch(&mut self, watch: Arc<Watch>) {
+        self.open = None;
+        self.watch = Some(watch);
+    }
+
+    /// The watch, for loops that are not statements.
+    pub(super) fn watched_by(&self) -> Option<Arc<Watch>> {
+        self.watch.clone()
     }
 
     /// Opens the file that is now at the path, unless it is already open.
@@ -111,6 +127,9 @@ impl Reader {
             };
         self.files += u64::from(!is_same);
         (self.open, self.last) = (Some(open), seen);
+        if let Some(watch) = self.watch.clone() {
+            watch.guard(&mut *self.connection()?)?;
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::filter::Filter;
 use super::groups::Groups;
 use super::reader::Reader;
 use super::scan::{Rows, Scan, column_of};
+use super::watch::Watch;
 use super::{schema, texts};
 use crate::money::Usd;
 
@@ -91,12 +92,14 @@ impl Reader {
     /// If the file cannot be read.
     pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
         self.refresh()?;
+        let watch = self.watched_by();
         let mut connection = self.connection()?;
         // One transaction, so that blocks, sums and events are of the same moment.
         let transaction = connection.transaction()?;
         let has_blocks = schema::has_blocks(&transaction)?;
         let groups = Groups::new(&transaction, dimensions, has_blocks);
-        let mut report = Report { connection: &transaction, dimensions, groups, sums: Vec::new(), has_blocks };
+        let watch = watch.as_deref();
+        let mut report = Report { connection: &transaction, dimensions, groups, sums: Vec::new(), has_blocks, watch };
         let (first, last) = whole_hours(filter);
         let cuts = cut_hours(dimensions, first, last);
         if uses_hours(dimensions, filter) && first < last && cuts.len() <= MOST_CUTS && has_blocks {
@@ -131,6 +134,7 @@ struct Report<'c> {
     groups: Groups<'c>,
     sums: Vec<Sums>,
     has_blocks: bool,
+    watch: Option<&'c Watch>,
 }
 
 impl Report<'_> {
@@ -158,6 +162,7 @@ impl Report<'_> {
         let scan = if self.has_blocks && self.groups.is_packed() { Scan::new(filter) } else { None };
         let Some(mut scan) = scan else { return self.add_events(filter, None) };
         for block in block::all(self.connection)? {
+            self.watch.map_or(Ok(()), Watch::check)?;
             let rows = scan.select(self.connection, &block)?;
             if !rows.is_empty() {
                 self.add_block(&block, &rows)?;

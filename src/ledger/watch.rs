@@ -50,6 +50,12 @@ impl Watch {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
+    /// # Errors
+    /// [`LedgerError::TimedOut`] or [`LedgerError::Stopped`] if the operation has to stop.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        if self.is_over() { Err(self.reason()) } else { Ok(()) }
+    }
+
     /// Notes progress.
     ///
     /// # Errors
@@ -57,7 +63,7 @@ impl Watch {
     pub(super) fn note(&self, done: u64, total: u64) -> Result<(), LedgerError> {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
-        if self.is_over() { Err(self.reason()) } else { Ok(()) }
+        self.check()
     }
 
     /// Why the operation has to stop.
@@ -69,6 +75,15 @@ impl Watch {
     pub(super) fn guard(self: &Arc<Self>, connection: &mut Connection) -> Result<(), LedgerError> {
         let watch = Arc::clone(self);
         Ok(connection.progress_handler(INSTRUCTIONS, Some(move || watch.is_over()))?)
+    }
+
+    /// The reason why the watch stopped what failed with this error, or the error itself.
+    #[must_use]
+    pub fn explained(&self, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Sqlite(error) => self.explain(error),
+            other => other,
+        }
     }
 
     /// The error of a statement, or the reason why the watch interrupted it.

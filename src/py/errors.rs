@@ -16,6 +16,7 @@ import_exception!(taximeter.errors, DeliveryError);
 import_exception!(taximeter.errors, TransferError);
 import_exception!(taximeter.errors, UsageError);
 import_exception!(taximeter.errors, LedgerError);
+import_exception!(taximeter.errors, LedgerTimeoutError);
 import_exception!(taximeter.errors, UnknownNameError);
 
 impl From<PriceError> for PyErr {
@@ -28,6 +29,7 @@ impl From<CoreLedgerError> for PyErr {
     fn from(error: CoreLedgerError) -> Self {
         match error {
             CoreLedgerError::Query(message) => PyValueError::new_err(message),
+            CoreLedgerError::TimedOut => LedgerTimeoutError::new_err(error.to_string()),
             other => LedgerError::new_err(other.to_string()),
         }
     }

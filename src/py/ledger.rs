@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use super::care::deadline;
 use super::convert::decimal;
-use crate::ledger::{Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader};
+use crate::ledger::{Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader, Watch};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -17,6 +18,10 @@ pub(super) struct PyLedger {
     /// The fork generation that created the reader. In another one, the mutex may be locked by a thread that does not exist there.
     generation: u64,
     reader: Mutex<Reader>,
+    /// Seconds that one question may take.
+    timeout: Mutex<Option<f64>>,
+    /// What can stop the question that is being answered.
+    running: Mutex<Option<Arc<Watch>>>,
 }
 
 /// A condition: the field, the sign of the comparison and the values.
@@ -46,6 +51,10 @@ fn dimensions(by: &[String], mut parts: HashMap<String, Vec<u64>>) -> Result<Vec
     by.iter().map(dimension).collect()
 }
 
+fn own<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl PyLedger {
     fn with<R: Send>(
         &self,
@@ -57,9 +66,13 @@ impl PyLedger {
         }
         Ok(py.detach(|| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let watch = Arc::new(Watch::until(deadline(*own(&self.timeout))));
+            *own(&self.running) = Some(Arc::clone(&watch));
+            reader.watch(Arc::clone(&watch));
             let answer = work(&mut reader);
             reader.close_idle();
-            answer
+            *own(&self.running) = None;
+            answer.map_err(|error| watch.explained(error))
         })?)
     }
 }
@@ -74,7 +87,30 @@ impl PyLedger {
             reader.close_idle();
             Ok::<_, LedgerError>(reader)
         })?;
-        Ok(Self { generation: fork_generation(), reader: Mutex::new(reader) })
+        Ok(Self {
+            generation: fork_generation(),
+            reader: Mutex::new(reader),
+            timeout: Mutex::new(None),
+            running: Mutex::new(None),
+        })
+    }
+
+    #[doc = stub_doc!("LedgerReader.limit")]
+    #[pyo3(signature = (seconds))]
+    fn limit(&self, seconds: Option<f64>) {
+        // In a forked child, the mutex may be locked by a thread that does not exist there.
+        if self.generation == fork_generation() {
+            *own(&self.timeout) = seconds;
+        }
+    }
+
+    #[doc = stub_doc!("LedgerReader.stop")]
+    fn stop(&self) {
+        if self.generation == fork_generation() {
+            if let Some(watch) = own(&self.running).as_ref() {
+                watch.stop();
+            }
+        }
     }
 
     #[doc = stub_doc!("LedgerReader.report")]

@@ -16,9 +16,9 @@ HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[Server]:
-    """Serve the ledger at a path until the block ends."""
-    with Server(lambda: taximeter.Ledger(path, timezone="UTC"), TOKEN) as server:
+def serving(path: Path | str, kind: type[taximeter.Ledger] | None = None) -> Iterator[Server]:
+    """Serve the ledger at a path or URL until the block ends. `kind` is the class that reads it."""
+    with Server(lambda: (kind or taximeter.Ledger)(path, timezone="UTC"), TOKEN) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

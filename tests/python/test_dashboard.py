@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
-from conftest import events_of
+from conftest import events_of, wait_for
 from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
 from taximeter.dashboard.server import own_token
@@ -196,7 +196,11 @@ def test_numbers_are_those_of_the_report(server, ledger):
     assert get(server, "top", by="model", limit=2, offset=2)["rows"] == rows[2:]
     assert get(server, "errors")["total"]["calls"] == 12
     assert get(server, "errors")["rows"][0]["error"] == "RateLimitError"
-    assert [row["model"] for row in get(server, "unpriced")["rows"]] == ["nosuch"]
+    (row,) = get(server, "unpriced")["rows"]
+    assert (row["model"], row["remedy"]) == (
+        "nosuch",
+        'prices.aliases = { "openai/nosuch" = "provider/model" }, then run `taximeter reprice`',
+    )
     assert get(server, "cache")["total"]["cache_read_tokens"] == sum(range(120))
 
 
@@ -347,7 +351,7 @@ def test_live_streams_are_limited_and_make_place_again(live):
     assert [stream.message() for stream in streams] == [None, None, None]
     assert refused(live, "/api/v1/live")[0] == 503
     streams.pop().close()
-    # The place is free as soon as a heartbeat finds the reader gone.
+    # The place is free as soon as the next look finds the reader gone.
     statuses = iter(lambda: refused_stream(live), 200)
     assert all(status == 503 for status in statuses)
     for stream in streams:
@@ -566,11 +570,68 @@ def test_the_token_of_a_file(tmp_path):
         own_token(tmp_path / "nosuch")
 
 
+def test_an_answer_that_takes_too_long_ends(meter):
+    # SQLite looks at the time after some thousands of its instructions.
+    for number in range(2_000):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1, user=f"u{number % 5}", latency_ms=number)
+    events_of(meter)
+    path = meter.settings.ledger
+    ledger = taximeter.Ledger(path)
+    ledger.timeout = 1e-9
+    for ask_it in (
+        lambda: ledger.report("model", where={"user": "u1"}),
+        lambda: ledger.percentiles(by="user"),
+        lambda: ledger.newest(400),
+        lambda: ledger.highest("cost_usd", 400),
+        lambda: list(ledger.export()),
+    ):
+        with pytest.raises(taximeter.LedgerTimeoutError, match="longer than allowed"):
+            ask_it()
+    ledger.timeout = None
+    assert ledger.report(()).total.calls == 2_000
+    with pytest.raises(ValueError, match="timeout"):
+        ledger.timeout = 0
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path))
+    app._readers.longest = 1e-9
+    for panel in ("summary", "series", "top", "latency", "calls"):
+        status, _, body = call_app(app, f"/api/v1/{panel}?where=user%3Du1")
+        assert status == 503 and "choose a shorter period" in json.loads(body)["error"]
+    # A download may take as long as it likes.
+    assert len(call_app(app, "/api/v1/export.jsonl?since=all")[2].splitlines()) == 2_000
+
+
+def test_what_a_client_no_longer_waits_for_ends(path):
+    asked, ended = threading.Event(), []
+
+    class Endless(taximeter.Ledger):
+        def report(self, *arguments, **options):
+            asked.set()
+            try:
+                while True:
+                    super().report(*arguments, **options)
+            except taximeter.LedgerError as error:
+                ended.append(str(error))
+                raise
+
+    with serving(path, Endless) as running:
+        running._dashboard._readers.longest = None
+        connection = http.client.HTTPConnection("127.0.0.1", running.server_port)
+        connection.request("GET", "/api/v1/summary", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert asked.wait(30)
+        assert not ended
+        connection.sock.close()
+        connection.close()
+        wait_for(lambda: ended)
+    assert ended == ["stopped before the end"]
+
+
 class Slow:
     """A source whose reports wait until they may answer."""
 
     timezone = timezone.utc
     path = None
+    is_file = True
+    timeout = None
 
     def __init__(self, state):
         self.state = state

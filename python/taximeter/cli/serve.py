@@ -31,7 +31,9 @@ def add_commands(add: Add) -> None:
         "show the ledger as a page on this machine, for reading only",
         "serve --open",
         "serve --port 9000 --redact user,session",
+        "serve --from clickhouse+https://HOST:8443/DATABASE",
     )
+    common.add_source(serve)
     serve.add_argument("--port", type=_port, default=_PORT, metavar="N", help=f"the port; 0 for a free one (default: {_PORT})")
     serve.add_argument(
         "--host",
@@ -67,12 +69,13 @@ def _serve(options: argparse.Namespace) -> int:
     # Delivers what ended processes left, and migrates the ledger. From here on, nothing is written.
     own = common.ledger(options)
     token = own_token(options.token_file or options.settings.state_dir / _TOKEN_FILE, is_made=options.token_file is None)
-    make = partial(Ledger, own.path, timezone=own.timezone)
+    source = common.server_of(options, "--from", options.source).destination if options.source else own.path
+    make = partial(Ledger, source, timezone=own.timezone)
     budgets = engine_of(_default.default_meter).standings
     with Server(make, token, host=options.host, port=options.port, hosts=hosts, budgets=budgets, redact=redact) as server:
         address = server.address()
         if options.json:
-            answer(options, [{"address": address, "port": server.server_port, "ledger": str(own.path)}])
+            answer(options, [{"address": address, "port": server.server_port, "ledger": own.place}])
         else:
             say(f"{address}\nThis address works once, in one browser. Ctrl-C ends the page.")
         if options.open:

@@ -10,17 +10,17 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ..chart import bars
-from ..errors import ConfigError, LedgerError, TaximeterError
+from ..errors import ConfigError, LedgerError
 from ..exposition import OPENMETRICS, PLAIN, expose
 from ..ledger.notebook import ticks
 from ..meter import prometheus
 from ..scale import Unit
-from ..types import Event
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
 from .panels import PANELS, call, series_of
 from .panels import budgets as budgets_panel
+from .prices import explanation
 from .source import Readers, Redaction, Source
 from .state import State
 from .static import static
@@ -108,13 +108,13 @@ class Dashboard:
         if (file := static(request.path)) is not None:
             return file
         if found := _CALL.fullmatch(request.path):
-            with self._readers.one() as source:
-                return json_response(call(source, found[1], self._redaction, _explanation))
+            with self._readers.one(request.is_gone) as source:
+                return json_response(call(source, found[1], self._redaction, explanation))
         panel = PANELS.get(request.path.removeprefix(_API)) if request.path.startswith(_API) else None
         if panel is None:
             raise RequestError(HTTPStatus.NOT_FOUND, f"there is nothing at {request.path!r}")
         begin = time.monotonic()
-        with self._readers.one() as source:
+        with self._readers.one(request.is_gone) as source:
             value = panel(source, self._state(request, source), self._redaction)
         return json_response({**value, "query_ms": round((time.monotonic() - begin) * 1000, 1)})
 
@@ -122,7 +122,7 @@ class Dashboard:
         return State.of(request, source.timezone, self._redaction.fields)
 
     def _chart(self, request: Request) -> Response:
-        with self._readers.one() as source:
+        with self._readers.one(request.is_gone) as source:
             state = self._state(request, source)
             unit, _, found = series_of(source, state, self._redaction)
         title = f"{state.metric} by {unit}{f' and {state.by}' if state.by not in {'', unit} else ''}"
@@ -142,14 +142,18 @@ class Dashboard:
         return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
 
     def _metrics(self, request: Request) -> Response:
-        with self._readers.one() as source:
+        with self._readers.one(request.is_gone) as source:
+            if not source.is_file:
+                raise RequestError(
+                    HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
+                )
             families = prometheus.of_ledger(source.path, ())
         is_openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         text = expose(families, is_openmetrics=is_openmetrics)
         return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
 
     def _follow(self, request: Request) -> Response:
-        with self._readers.one() as source:
+        with self._readers.one(request.is_gone) as source:
             where = self._state(request, source).where
         body = () if request.method == "HEAD" else self._live.open(request, where)
         return Response(body, "text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -183,25 +187,6 @@ def _refusal(request: Request, problem: RequestError) -> Response:
     if request.path.startswith(_API):
         return json_response({"schema_version": 1, "error": problem.message}, problem.status, problem.headers)
     return Response(f"{problem.message}\n".encode("utf-8", "replace"), status=problem.status, headers=problem.headers)
-
-
-def _explanation(event: Event) -> str | None:
-    """Return how the cost of a call comes about, by the prices of now for the time of the call."""
-    from .._default import default_meter  # noqa: PLC0415 - reads the settings
-
-    try:
-        cost = default_meter.price(
-            event["model"],
-            event.get("usage", {}),
-            event["provider"],
-            at=event["started_at"],
-            service_tier=event.get("service_tier"),
-            batch=event.get("batch", False),
-            region=event.get("region"),
-        )
-    except (TaximeterError, ValueError):
-        return None  # contradictory counts
-    return cost.explain()
 
 
 def _ledger() -> Source:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-__all__ = ["SECURITY", "Request", "RequestError", "Response", "json_response"]
+__all__ = ["IS_GONE", "SECURITY", "Request", "RequestError", "Response", "json_response"]
 
 _MOST_QUERY: Final = 8_192
 """The most bytes of a query."""
 _MOST_FIELDS: Final = 100
+IS_GONE: Final = "taximeter.is_gone"
+"""The key of a WSGI environment under which our server tells whether the client has gone."""
 
 CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -60,6 +62,8 @@ class Request:
     """The headers, with names in lower case."""
     mount: str = ""
     """The path where the dashboard is mounted, without a slash at the end."""
+    is_gone: Callable[[], bool] | None = None
+    """Whether the client has closed the connection; `None` if the server does not tell."""
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Request:
@@ -71,6 +75,7 @@ class Request:
             str(environ.get("QUERY_STRING", "")),
             headers,
             _text(environ.get("SCRIPT_NAME", "")).rstrip("/"),
+            environ.get(IS_GONE),
         )
 
     def query(self) -> list[tuple[str, str]]:

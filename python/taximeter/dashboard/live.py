@@ -65,13 +65,16 @@ class Live:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are live; close one", {"Retry-After": "30"})
         # The calls of its page that the reader has are skipped.
         skipped = int(place[2]) + 1 if place and place[2] else 0
-        return Stream(self, source, where, int(place[1]) if place else None, skipped)
+        return Stream(self, source, where, int(place[1]) if place else None, skipped, request.is_gone)
 
 
 class Stream:
     """One reader's stream. Each message has a call, and the id after which the next one continues."""
 
-    def __init__(self, live: Live, source: Source, where: Where, after: int | None, skipped: int) -> None:
+    def __init__(
+        self, live: Live, source: Source, where: Where, after: int | None, skipped: int, is_gone: Callable[[], bool] | None
+    ) -> None:
+        self._is_gone = is_gone
         self._skipped = skipped
         self._live, self._source, self._where, self._after = live, source, where, after
         self._is_new = True
@@ -98,6 +101,8 @@ class Stream:
                 return f"retry: {_RETRY_MS}\nid: {self._after}\n\n".encode()
             if time.monotonic() - silent_since >= live.heartbeat:
                 return f"id: {self._after}\n\n".encode()
+            if self._is_gone is not None and self._is_gone():
+                break
             time.sleep(live.every)
         raise StopIteration
 

@@ -21,6 +21,7 @@ from ..scale import Number
 from ..types import Event
 from ..zones import UNITS
 from .http import RequestError
+from .prices import remedy
 from .source import Redaction, Source
 from .state import METRICS, State
 
@@ -31,9 +32,13 @@ _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (time
 """The units of `auto`, by the longest period that has them."""
 _SAME_TIME: Final = 64
 _MOST_BUDGETS: Final = 500
+_MOST_REMEDIES: Final = 50
+"""The most models whose nearest names are looked up."""
 _FRACTIONS: Final = (0.5, 0.95, 0.99)
 _REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
 _SORTS: Final = ("cost_usd", "latency_ms")
+_ONLY_FILES: Final = ("cache_saved_usd", "metrics", "repricings")
+"""What a ledger in ClickHouse cannot tell."""
 _MOST_SORTED: Final = timedelta(days=31)
 """Sorting reads every call of the period."""
 
@@ -43,13 +48,14 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     ends = source.period()
     return {
         "version": __version__,
-        "ledger": str(source.path),
+        "ledger": source.place,
         "fields": [*GROUPS, "tag:KEY"],
         "numbers": list(NUMBERS),
         "metrics": list(METRICS),
         "bins": ["auto", *UNITS],
         "panels": sorted({*PANELS, "budgets"}),
         "redacted": sorted(redaction.fields),
+        "lacks": [] if source.is_file else list(_ONLY_FILES),
         "first": None if ends is None else ends[0].astimezone(state.zone).isoformat(),
         "last": None if ends is None else ends[1].astimezone(state.zone).isoformat(),
         **_about(_report(source, state, ())),
@@ -142,8 +148,9 @@ def errors(source: Source, state: State, redaction: Redaction) -> dict[str, Any]
 
 
 def unpriced(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
-    """Return the calls whose cost is unknown, by model."""
-    return _selected(source, state, redaction, ("provider", "model"), (("cost_status", "unpriced"),))
+    """Return the calls whose cost is unknown, by model, each with the nearest names of the catalog and what to do about it."""
+    found = _selected(source, state, redaction, ("provider", "model"), (("cost_status", "unpriced"),))
+    return {**found, "rows": [{**row, **remedy(row["provider"], row["model"])} for row in found["rows"][:_MOST_REMEDIES]]}
 
 
 def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
@@ -217,12 +224,17 @@ def call(source: Source, event_id: str, redaction: Redaction, explain: Callable[
     event = source.find(event_id)
     if event is None or event["id"] != event_id:
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
+    before = _repricings(source, event_id) if source.is_file else None
+    return {"schema_version": 1, "call": redaction.event(event), "explanation": explain(event), "repricings": before}
+
+
+def _repricings(source: Source, event_id: str) -> list[dict[str, Any]]:
     columns = ", ".join(_REPRICED)
     rows = source.query(f"SELECT {columns} FROM repricings WHERE id = ? ORDER BY seq", [event_id])  # noqa: S608 - a constant
     before = [dict(zip(_REPRICED, row, strict=True)) for row in rows]
     for one in before:
         one["repriced_at"] = datetime.fromtimestamp(one["repriced_at"] / 1e9, timezone.utc).isoformat()
-    return {"schema_version": 1, "call": redaction.event(event), "explanation": explain(event), "repricings": before}
+    return before
 
 
 def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, Any]:

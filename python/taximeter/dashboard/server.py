@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import selectors
+import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Final
@@ -14,6 +17,7 @@ from .. import files
 from ..errors import ConfigError
 from .access import LOOPBACK, Access
 from .app import Dashboard, Standings, StartResponse
+from .http import IS_GONE
 from .source import Source
 
 __all__ = ["Server", "own_token"]
@@ -54,11 +58,25 @@ def own_token(path: Path, *, is_made: bool = False) -> str:
 class _RequestHandler(WSGIRequestHandler):
     timeout = _IDLE
 
+    def get_environ(self) -> dict[str, Any]:
+        """Return the environment of the request, with the means to see that its client has gone."""
+        return {**super().get_environ(), IS_GONE: partial(_is_gone, self.connection)}
+
     def address_string(self) -> str:
         return str(self.client_address[0])  # without a look-up of the name
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Log nothing: addresses have codes in them."""
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the other end of a connection has closed it. A client sends nothing after its request."""
+    try:
+        with selectors.DefaultSelector() as looked_at:
+            looked_at.register(connection, selectors.EVENT_READ)
+            return bool(looked_at.select(0)) and not connection.recv(1, socket.MSG_PEEK)
+    except (OSError, ValueError):
+        return True
 
 
 class Server(ThreadingMixIn, WSGIServer):

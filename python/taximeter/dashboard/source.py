@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import queue
 import secrets
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
@@ -13,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from ..errors import LedgerTimeoutError
 from ..ledger import Percentiles, Report, Where
 from ..moments import Moment
 from ..types import Event
@@ -23,6 +26,10 @@ __all__ = ["Readers", "Redaction", "Source"]
 
 _WAIT: Final = 10.0
 """Seconds that a request waits for a reader."""
+_LONGEST: Final = 10.0
+"""Seconds that a reader may take for one answer."""
+_LOOK: Final = 0.25
+"""Seconds between two looks whether the client of a request is still there."""
 
 
 class Source(Protocol):
@@ -34,6 +41,20 @@ class Source(Protocol):
     @property
     def path(self) -> Path:
         """The ledger's file."""
+
+    @property
+    def place(self) -> str:
+        """Where the ledger is, for messages."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the ledger is a file of this machine. Others have no metrics and no history of repricings."""
+
+    timeout: float | None
+    """The most seconds that an answer may take before `LedgerTimeoutError` is raised."""
+
+    def stop(self) -> None:
+        """Stop what another thread is asking."""
 
     def report(
         self,
@@ -103,26 +124,77 @@ class Readers:
 
     def __init__(self, make: Callable[[], Source], count: int = 4) -> None:
         self.make = make
+        self.longest = _LONGEST
+        self._asking = _Asking()
         self._free: queue.LifoQueue[Source | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
 
     @contextmanager
-    def one(self) -> Iterator[Source]:
-        """Lend a source.
+    def one(self, is_gone: Callable[[], bool] | None = None) -> Iterator[Source]:
+        """Lend a source whose answers take at most 10 seconds.
+
+        Args:
+            is_gone: Whether the client no longer waits. Then what the source does is stopped.
 
         Raises:
-            RequestError: None became free in 10 seconds.
+            RequestError: No source became free in 10 seconds, or an answer took longer than that.
         """
         try:
             source = self._free.get(timeout=_WAIT)
         except queue.Empty:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "all readers are busy; try again", {"Retry-After": "10"}) from None
         try:
-            source = self.make() if source is None else source
-            yield source
+            if source is None:
+                source = self.make()
+                source.timeout = self.longest
+            with self._asking.noted(source, is_gone):
+                yield source
+        except LedgerTimeoutError:
+            message = (
+                f"this takes longer than {self.longest:g} s, so it was stopped; choose a shorter period, or fewer fields and filters"
+            )
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, message) from None
         finally:
             self._free.put(source)
+
+
+class _Asking:
+    """The sources that answer a request now, and a thread that stops those whose client went away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now: dict[int, tuple[Source, Callable[[], bool]]] = {}
+        self._is_looking = False
+
+    @contextmanager
+    def noted(self, source: Source, is_gone: Callable[[], bool] | None) -> Iterator[None]:
+        """Stop what the source does in the block when the client has gone."""
+        if is_gone is None:
+            yield
+            return
+        with self._lock:
+            self._now[id(source)] = (source, is_gone)
+            if not self._is_looking:
+                self._is_looking = True
+                threading.Thread(target=self._look, name="taximeter-dashboard-clients", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._now[id(source)]
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_LOOK)
+            with self._lock:
+                if not self._now:
+                    self._is_looking = False
+                    return
+                # Under the lock: afterwards the source answers another request.
+                for source, is_gone in self._now.values():
+                    if is_gone():
+                        source.stop()
 
 
 class Redaction:

@@ -63,6 +63,7 @@ class Ledger(Care):
     def __init__(self, path: str | PathLike[str] | Destination, *, timezone: Zone | None = None) -> None:
         self.timezone = zone("timezone", timezone)
         self._reader: _core.LedgerReader | ClickHouseReader
+        self._timeout: float | None = None
         if not isinstance(path, (str, PathLike)) or is_clickhouse(path):
             # Most programs have no ledger in ClickHouse.
             from .clickhouse import ClickHouseReader, Server, destination_of  # noqa: PLC0415
@@ -89,6 +90,27 @@ class Ledger(Care):
     def place(self) -> str:
         """Where the ledger is, for messages: its file, or its host and database."""
         return self._place
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the ledger is a file of this machine, as opposed to a table in ClickHouse."""
+        return self._path is not None
+
+    @property
+    def timeout(self) -> float | None:
+        """The most seconds that an answer may take before `LedgerTimeoutError` is raised; `None` for no limit, the default."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(f"timeout: {seconds!r} is not a positive number of seconds; None is no limit")
+        self._timeout = seconds
+        self._reader.limit(seconds)
+
+    def stop(self) -> None:
+        """Stop what another thread is asking of this ledger. It raises `LedgerError` there. A server of ClickHouse goes on."""
+        self._reader.stop()
 
     def _bring_up_to_date(self) -> None:
         """Run before the ledger is read."""
@@ -366,13 +388,17 @@ class Ledger(Care):
 
         Returns:
             The events, and the number after which the next ones come. Numbers of another file are not known: after a number that is
-            too high, it begins with events that arrive from now on.
+            too high, it begins with events that arrive from now on. Of a ledger in ClickHouse, events come ten seconds after they
+            were recorded, in that order, and events that arrive later than that are left out.
 
         Raises:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
         self._bring_up_to_date()
+        if not isinstance(self._reader, _core.LedgerReader):
+            settled, reached = self._reader.arrivals(Selection.of(None, None, where, self.timezone).conditions, after, count)
+            return [json.loads(event) for event in settled], reached
         last = self._reader.last_sequence()
         if after is None or after > last:
             return [], last

@@ -771,6 +771,7 @@ _shtab_taximeter_serve_options=(
   {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
   "--color[whether to print colours (default\: auto)]:color:(auto always never)"
   {-q,--quiet}"[print no messages, only data and errors]"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
   "--port[the port\; 0 for a free one (default\: 8265)]:N:"
   "--host[the address to listen at\; others than this machine\'s need --token-file]:ADDRESS:"
   "--token-file[a file with the token of scripts (default\: serve.token in the state directory)]:FILE:"

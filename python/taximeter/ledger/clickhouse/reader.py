@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -22,6 +23,10 @@ Conditions = Sequence[tuple[str, str, Sequence[str | None]]]
 _SECOND: Final = 1_000_000_000
 _PAGE: Final = 20_000
 """The calls of a page: some 15 MB."""
+_SETTLED_MS: Final = 10_000
+"""How old the newest of `arrivals` is: until then, the hosts' batches have arrived."""
+_LONGEST_NS: Final = 86_400 * _SECOND
+"""The longest call that `arrivals` finds. The table is sorted by when calls began."""
 _COUNTS: Final = {
     "calls": "count()",
     "errors": "countIf(status = 'error')",
@@ -168,6 +173,38 @@ class ClickHouseReader:
         where = asked.where(since, until, conditions)
         return self._texts(f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY {order}", asked.values)
 
+    def arrivals(self, conditions: Conditions, after: int | None, limit: int) -> tuple[list[str], int]:
+        """Return calls in the order in which they were recorded, as JSON, and the number after which the next ones come.
+
+        The table does not say when a call arrived. Ids begin with the time at which a call was recorded, in milliseconds, so calls
+        are told ten seconds after that. What arrives later than that is left out.
+        """
+        _core.check_query([], conditions)
+        last = time.time_ns() // 1_000_000 - _SETTLED_MS
+        if after is None or after >= last:
+            return [], last if after is None or after > last + 2 * _SETTLED_MS else after
+        asked = _Parameters()
+        where = asked.where(max(0, after * 1_000_000 - _LONGEST_NS), None, conditions)
+        ends = f"toString(id) >= {asked.add(_id_at(after))} AND toString(id) < {asked.add(_id_at(last))}"
+        # The ids of one millisecond have no order.
+        order = "substring(toString(id), 1, 13), started_at, id"
+        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} AND {ends} ORDER BY {order} LIMIT {limit}"
+        page = [_event(row)[0] for row in self.server.rows(query, asked.values)]
+        if len(page) == limit:
+            # More calls may have the last one's millisecond. They all come with the next page.
+            last = int(page[-1]["id"].replace("-", "")[:12], 16)
+            page = [event for event in page if event["id"] < _id_at(last)]
+            if not page:
+                return self.arrivals(conditions, after, limit * 4)
+        return [json.dumps(event, ensure_ascii=False) for event in page], last
+
+    def limit(self, seconds: float | None) -> None:
+        """Wait for no answer longer than this; `None` for the usual five minutes."""
+        self.server.limit(seconds)
+
+    def stop(self) -> None:
+        """Do nothing: the server has the limits of its user."""
+
     def find(self, event_id: str) -> str | None:
         """Return the newest call whose id begins with a text, as JSON."""
         query = (
@@ -302,6 +339,12 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
 
 
 _ALWAYS: Final = frozenset({"provider", "model", "operation", "status", "usage_status", "cost_status"})
+
+
+def _id_at(milliseconds: int) -> str:
+    """Return what the ids of this millisecond begin with."""
+    digits = f"{milliseconds:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def _cell(value: Any, *, raw: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from ... import _core
-from ...errors import ConfigError, LedgerError, TransferError
+from ...errors import ConfigError, LedgerError, LedgerTimeoutError, TransferError
 from ...settings.destination import Destination
 
 __all__ = ["Server", "destination_of"]
@@ -64,10 +64,15 @@ class Server:
         self.destination = destination
         self._root = f"{parts.scheme}://{parts.netloc}/"
         self._query = parts.query
-        self._exchange = _core.Exchange(_READ_SECONDS, connect=10.0, ca=core["ca"], max_bytes=_MAX_BYTES)
+        self._ca = core["ca"]
+        self.limit(None)
 
     def __repr__(self) -> str:
         return f"clickhouse://{self.host}/{self.database}"
+
+    def limit(self, seconds: float | None) -> None:
+        """Wait for no answer longer than this; `None` for the usual five minutes."""
+        self._exchange = _core.Exchange(seconds or _READ_SECONDS, connect=10.0, ca=self._ca, max_bytes=_MAX_BYTES)
 
     def run(
         self,
@@ -87,6 +92,7 @@ class Server:
 
         Raises:
             LedgerError: There is no answer, or it is an error.
+            LedgerTimeoutError: The answer takes too long.
         """
         # A read-only user may send these, but no setting.
         asked = {"wait_end_of_query": "1", **{f"param_{name}": value for name, value in (values or {}).items()}, **(settings or {})}
@@ -98,7 +104,8 @@ class Server:
         try:
             status, _, answered, body = self._exchange.request("POST", url, headers, statement.encode())
         except TransferError as error:
-            raise LedgerError(f"{self}: {error.reason}") from None
+            kind = LedgerTimeoutError if error.kind == "read_timeout" else LedgerError
+            raise kind(f"{self}: {error.reason}") from None
         text = body.decode("utf-8", "replace")
         code = next((value for name, value in answered if name == "x-clickhouse-exception-code"), None)
         # Some versions write an error into an answer that has begun with 200.
