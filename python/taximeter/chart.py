@@ -264,8 +264,16 @@ class _Frame:
             for number in sorted(set(self.numbers))
             if number < _REST and _TEXTURES[number] and not self.is_line
         )
+        # Where the labels are, for scripts that read the chart with the pointer or the keys.
+        plot = f'data-left="{self.left:.1f}" data-step="{self.step:.3f}" data-bottom="{self.bottom:.1f}"'
         about = f"{kind}: {', '.join(self.values)}; {f'{self.labels[0]} to {self.labels[-1]}' if self.labels else 'no values'}"
-        content = (f"<defs>{textures}</defs>" if textures else "", _heading(self.title, self.width), self.legend, self.axes, body)
+        content = (
+            f"<defs>{textures}</defs>" if textures else "",
+            _heading(self.title, self.width),
+            self.legend,
+            self.axes,
+            f"<g {plot}>{body}</g>",
+        )
         return _svg(self.title, about, "".join(content), self.width, int(self.bottom + 30))
 
     def _legend(self) -> tuple[str, int]:

@@ -8,9 +8,9 @@ use super::error::LedgerError;
 use super::filter::Filter;
 use super::groups::Groups;
 use super::reader::Reader;
-use super::watch::Watch;
 use super::scan::Scan;
 use super::schema;
+use super::watch::Watch;
 
 /// Buckets of an octave. Each is 9.05 % wider than the one before, so its middle is within 4.5 % of any of its values.
 const OCTAVE: f64 = 8.0;

@@ -9,7 +9,9 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::care::deadline;
 use super::convert::decimal;
-use crate::ledger::{Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader, Watch};
+use crate::ledger::{
+    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader, Watch,
+};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -106,10 +108,9 @@ impl PyLedger {
 
     #[doc = stub_doc!("LedgerReader.stop")]
     fn stop(&self) {
-        if self.generation == fork_generation() {
-            if let Some(watch) = own(&self.running).as_ref() {
-                watch.stop();
-            }
+        let is_own = self.generation == fork_generation();
+        if let Some(watch) = is_own.then(|| own(&self.running)).as_ref().and_then(|running| running.as_ref()) {
+            watch.stop();
         }
     }
 

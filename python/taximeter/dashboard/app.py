@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from http import HTTPStatus
 from typing import Any, Final
 
-from ..chart import bars
+from ..chart import Chart, bars, lines
 from ..errors import ConfigError, LedgerError
 from ..exposition import OPENMETRICS, PLAIN, expose
 from ..ledger.notebook import ticks
@@ -18,7 +18,7 @@ from ..scale import Unit
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
-from .panels import PANELS, call, series_of
+from .panels import PANELS, call, latency_series_of, series_of
 from .panels import budgets as budgets_panel
 from .prices import explanation
 from .source import Readers, Redaction, Source
@@ -34,6 +34,7 @@ _LEAST_WIDTH: Final = 280
 _HEIGHT: Final = 320
 """Pixels of a chart. Its width can be asked for."""
 _CALL: Final = re.compile(r"/api/v1/calls/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_CHART: Final = re.compile(r"/chart/(series|latency)(-part)?\.svg")
 _EXPORTS: Final = {
     "/api/v1/export.csv": ("csv", "text/csv; charset=utf-8"),
     "/api/v1/export.jsonl": ("jsonl", "application/x-ndjson"),
@@ -99,8 +100,10 @@ class Dashboard:
             return self._metrics(request)
         if request.path in _EXPORTS:
             return self._export(request)
-        if request.path in {"/chart/series.svg", "/chart/series-part.svg"}:
-            return self._chart(request)
+        if found := _CHART.fullmatch(request.path):
+            # The page has the style sheet of charts, and its policy forbids one within a chart.
+            chart = self._chart(request, found[1])
+            return Response((chart.markup if found[2] else chart.svg).encode(), "image/svg+xml", policy=FILE_POLICY)
         if request.path == "/api/v1/budgets":
             return json_response(budgets_panel(self._budgets() if self._budgets else (), self._redaction))
         if request.path == "/api/v1/live":
@@ -121,25 +124,25 @@ class Dashboard:
     def _state(self, request: Request, source: Source) -> State:
         return State.of(request, source.timezone, self._redaction.fields)
 
-    def _chart(self, request: Request) -> Response:
+    def _chart(self, request: Request, name: str) -> Chart:
         with self._readers.one(request.is_gone) as source:
             state = self._state(request, source)
+            size = (max(state.width, _LEAST_WIDTH), _HEIGHT)
+            if name == "latency":
+                unit, _, bins, values = latency_series_of(source, state)
+                return lines(bins, values, title=f"Latency by {unit}", unit="ms", ticks=ticks(unit, bins), size=size)
             unit, _, found = series_of(source, state, self._redaction)
         title = f"{state.metric} by {unit}{f' and {state.by}' if state.by not in {'', unit} else ''}"
         money: Unit = "USD" if state.metric == "cost_usd" else ""
-        chart = bars(
+        return bars(
             found.bins,
             found.values,
             title=title,
             unit=money,
             ticks=ticks(unit, found.bins),
             rest=found.rest,
-            size=(max(state.width, _LEAST_WIDTH), _HEIGHT),
+            size=size,
         )
-        if request.path == "/chart/series-part.svg":
-            # For the page, which has the style sheet of charts and whose policy forbids one within a chart.
-            return Response(chart.markup.encode(), "image/svg+xml", policy=FILE_POLICY)
-        return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
 
     def _metrics(self, request: Request) -> Response:
         with self._readers.one(request.is_gone) as source:

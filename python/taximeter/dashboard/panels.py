@@ -25,7 +25,7 @@ from .prices import remedy
 from .source import Redaction, Source
 from .state import METRICS, State
 
-__all__ = ["PANELS", "budgets", "call", "calls", "series_of"]
+__all__ = ["PANELS", "budgets", "call", "calls", "latency_series_of", "series_of"]
 
 _MOST_BINS: Final = 750
 _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
@@ -104,9 +104,7 @@ def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, 
     groups = [] if state.by in {"", unit} else [state.by]
     report = _redacted(_report(source, state, (unit, *groups)), redaction)
     found = series(report, state.metric, state.top)
-    if len(found.bins) > _MOST_BINS:
-        message = f"bin: the period has {len(found.bins):,} {unit}s, and the most are {_MOST_BINS}; choose a longer one"
-        raise RequestError(HTTPStatus.BAD_REQUEST, message)
+    _checked(unit, found.bins)
     return unit, report, found
 
 
@@ -178,6 +176,50 @@ def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
     first_tokens = found("ttft_ms")
     rows = [{"model": model, **first_tokens.get(model, {}), **values} for model, values in found("latency_ms").items()]
     return {"rows": rows[: state.limit], **_about(report)}
+
+
+def latency_series_of(source: Source, state: State) -> tuple[str, Report, list[str], dict[str, list[Number]]]:
+    """Return the unit of the bins, the report, the bins, and percentiles of the latency and the time to the first token in each.
+
+    Raises:
+        RequestError: The period has too many bins.
+    """
+    unit = state.bin if state.bin != "auto" else _bin(source, state)
+    report = _report(source, state, (unit,))
+    bins = _checked(unit, series(report, "calls").bins)
+    lines: dict[str, list[Number]] = {}
+    for what, names in (("latency_ms", ("p50", "p95", "p99")), ("ttft_ms", ("first token p50",))):
+        groups = source.percentiles(
+            what,
+            (unit,),
+            fractions=_FRACTIONS[: len(names)],
+            since=report.since,
+            until=report.until,
+            where=state.where,
+            tz=state.zone,
+        )
+        found = {one.key[unit]: one.values for one in groups}
+        for index, name in enumerate(names if found else ()):
+            lines[name] = [found[label][index] if label in found else None for label in bins]
+    return unit, report, bins, lines
+
+
+def latency_series(source: Source, state: State, _: Redaction) -> dict[str, Any]:
+    """Return percentiles of the latency and of the time to the first token over time, in milliseconds."""
+    unit, report, bins, lines = latency_series_of(source, state)
+    shown = [{"name": name, "is_rest": False, "values": [_rounded(value) for value in values]} for name, values in lines.items()]
+    return {"metric": "latency_ms", "by": "", "bin": unit, "bins": bins, "series": shown, **_about(report)}
+
+
+def _rounded(value: Number) -> float | None:
+    return None if value is None else round(float(value), 1)
+
+
+def _checked(unit: str, bins: list[str]) -> list[str]:
+    if len(bins) > _MOST_BINS:
+        message = f"bin: the period has {len(bins):,} {unit}s, and the most are {_MOST_BINS}; choose a longer one"
+        raise RequestError(HTTPStatus.BAD_REQUEST, message)
+    return bins
 
 
 def calls(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
@@ -253,7 +295,7 @@ def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dic
 
 PANELS: Final = {
     "meta": meta, "summary": summary, "series": series_panel, "top": top, "errors": errors, "unpriced": unpriced, "cache": cache,
-    "calls": calls, "latency": latency,
+    "calls": calls, "latency": latency, "latency-series": latency_series,
 }  # fmt: skip
 """The panels by name. Each returns an object."""
 

@@ -102,6 +102,7 @@ class Source(Protocol):
         since: Moment | None = ...,
         until: Moment | None = ...,
         where: Where | None = ...,
+        tz: Zone | None = ...,
     ) -> Sequence[Percentiles]:
         """Return percentiles of durations."""
 

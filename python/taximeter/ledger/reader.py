@@ -164,12 +164,7 @@ class Ledger(Care):
         if times := [index for index, name in enumerate(names) if name in labels]:
             found.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
 
-        def shown(name: str, value: str | None) -> str | None:
-            return labels[name][1][int(value or 0)] if name in labels else value
-
-        rows = tuple(
-            Row(key={name: shown(name, value) for name, value in zip(names, values, strict=True)}, **sums) for values, sums in found
-        )
+        rows = tuple(Row(key=_key(names, values, labels), **sums) for values, sums in found)
         period = (None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until))
         return Report(names, rows, total(rows), zone_name(place), *period)
 
@@ -191,19 +186,21 @@ class Ledger(Care):
         since: Moment | None = None,
         until: Moment | None = None,
         where: Where | None = None,
+        tz: Zone | None = None,
     ) -> list[Percentiles]:
         """Return percentiles of the latency or of the time to the first token, within 4.5 %.
 
         Args:
             what: `latency_ms`, or `ttft_ms` for the time to the first token.
-            by: Names of fields as in `report`, but none of time.
+            by: Names of fields as in `report`.
             fractions: The percentiles as fractions.
             since: See `report`.
             until: See `report`.
             where: See `report`.
+            tz: See `report`.
 
         Returns:
-            The groups with a known duration, the one with the most calls first.
+            The groups with a known duration: in the order of time if a field is one of time, else the one with the most calls first.
 
         Raises:
             ValueError: A field is unknown, or a moment is invalid.
@@ -215,9 +212,14 @@ class Ledger(Care):
             raise ValueError(f"fractions: {wrong[0]!r} is not above 0 and at most 1; the 95th percentile is 0.95")
         names = [by] if isinstance(by, str) else list(by)
         self._bring_up_to_date()
-        chosen = Selection.of(since, until, where, self.timezone)
-        found = self._reader.durations(what, names, chosen.since, chosen.until, chosen.conditions, {}, list(fractions))
-        return [Percentiles(dict(zip(names, key, strict=True)), calls, tuple(values)) for key, calls, values, _ in found]
+        place = self.timezone if tz is None else zone("tz", tz)
+        chosen = Selection.of(since, until, where, place)
+        labels = self._labels(names, chosen, place)
+        edges = {name: edges for name, (edges, _) in labels.items()}
+        found = self._reader.durations(what, names, chosen.since, chosen.until, chosen.conditions, edges, list(fractions))
+        if times := [index for index, name in enumerate(names) if name in labels]:
+            found.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
+        return [Percentiles(_key(names, key, labels), calls, tuple(values)) for key, calls, values, _ in found]
 
     def period(self) -> tuple[datetime, datetime] | None:
         """Return when the first and the last call began; `None` if there are no calls."""
@@ -417,3 +419,11 @@ class Ledger(Care):
         self._bring_up_to_date()
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
+
+
+def _key(
+    names: Sequence[str], values: Sequence[str | None], labels: Mapping[str, tuple[list[int], list[str]]]
+) -> dict[str, str | None]:
+    """Return the key of a group. Parts of time come as the numbers of their labels."""
+    pairs = zip(names, values, strict=True)
+    return {name: labels[name][1][int(value or 0)] if name in labels else value for name, value in pairs}

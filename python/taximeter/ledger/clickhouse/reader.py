@@ -68,17 +68,16 @@ class ClickHouseReader:
         else:
             clauses.append("HAVING count() > 0")
         query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
-        indexes = {name: {edge // _SECOND: str(index) for index, edge in enumerate(edges)} for name, edges in parts.items()}
+        indexes = _indexes(parts)
         found = []
         for row in self.server.rows(query, asked.values):
             *counts, cost = row[: len(_COUNTS) + 1]
             sums: dict[str, Any] = {name: int(count) for name, count in zip(_COUNTS, counts, strict=True)}
             sums["cost_usd"] = Decimal(_plain(cost))
             key = zip(by, row[len(_COUNTS) + 1 :], strict=True)
-            values = tuple(indexes[name][int(value)] if name in parts else value for name, value in key)
-            found.append((values, sums))
-        found.sort(key=lambda one: (-one[1]["cost_usd"], -one[1]["calls"], one[0]))
-        return [(tuple(value or None for value in values), sums) for values, sums in found]
+            found.append((tuple(_value(name, value, indexes) for name, value in key), sums))
+        found.sort(key=lambda one: (-one[1]["cost_usd"], -one[1]["calls"], [value or "" for value in one[0]]))
+        return found
 
     def durations(
         self,
@@ -91,11 +90,12 @@ class ClickHouseReader:
         fractions: Sequence[float],
     ) -> list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]]:
         """Return percentiles of a duration by fields, exact; see `_core.LedgerReader.durations`. It counts no calls by duration."""
-        if parts:
-            raise ValueError("by: percentiles are not grouped by time")
-        _core.check_query(list(by), conditions)
+        _core.check_query([name for name in by if name not in parts], conditions)
+        if any(not edges for edges in parts.values()):
+            return []
         column, asked = what.replace("_ms", "_us"), _Parameters()
-        dimensions = [asked.field(name) for name in by]
+        dimensions = [asked.part(list(parts[name])) if name in parts else asked.field(name) for name in by]
+        indexes = _indexes(parts)
         given = ", ".join(repr(float(fraction)) for fraction in fractions)
         columns = [
             "toString(count())",
@@ -107,7 +107,12 @@ class ClickHouseReader:
         clauses.append(f"GROUP BY {', '.join(str(3 + index) for index in range(len(dimensions)))}" if by else "HAVING count() > 0")
         query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
         found: list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]] = [
-            ([value or None for value in values], int(calls), [int(one) / 1000 for one in ends], [])
+            (
+                [_value(name, value, indexes) for name, value in zip(by, values, strict=True)],
+                int(calls),
+                [int(one) / 1000 for one in ends],
+                [],
+            )
             for calls, ends, *values in self.server.rows(query, asked.values)
         ]
         return sorted(found, key=lambda one: (-one[1], [value or "" for value in one[0]]))
@@ -339,6 +344,15 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
 
 
 _ALWAYS: Final = frozenset({"provider", "model", "operation", "status", "usage_status", "cost_status"})
+
+
+def _indexes(parts: Mapping[str, Sequence[int]]) -> dict[str, dict[int, str]]:
+    """Return the numbers of the parts of time by when they begin, in seconds."""
+    return {name: {edge // _SECOND: str(index) for index, edge in enumerate(edges)} for name, edges in parts.items()}
+
+
+def _value(name: str, value: str, indexes: Mapping[str, Mapping[int, str]]) -> str | None:
+    return indexes[name][int(value)] if name in indexes else value or None
 
 
 def _id_at(milliseconds: int) -> str:
