@@ -237,7 +237,7 @@ class _Frame:
         self.width, self.left = size[0], 14 + _COLUMN * max(len(name) for name, _ in named)
         self.legend, rows = self._legend() if len(values) > 1 else ("", 0)
         top = 44 + 20 * rows
-        self.bottom = max(size[1] - 30, top + 170)
+        self.top, self.bottom = top, max(size[1] - 30, top + 170)
         self.step = (self.width - 12 - self.left) / max(len(labels), 1)
         self.low, self.scale = named[0][1], (self.bottom - top) / (named[-1][1] - named[0][1])
         self.axes = "".join(self._axes(named, labels if ticks is None else ticks))
@@ -265,7 +265,7 @@ class _Frame:
             if number < _REST and _TEXTURES[number] and not self.is_line
         )
         # Where the labels are, for scripts that read the chart with the pointer or the keys.
-        plot = f'data-left="{self.left:.1f}" data-step="{self.step:.3f}" data-bottom="{self.bottom:.1f}"'
+        plot = f'data-left="{self.left:.1f}" data-step="{self.step:.3f}" data-top="{self.top}" data-bottom="{self.bottom:.1f}"'
         about = f"{kind}: {', '.join(self.values)}; {f'{self.labels[0]} to {self.labels[-1]}' if self.labels else 'no values'}"
         content = (
             f"<defs>{textures}</defs>" if textures else "",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -21,10 +21,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch that also stops the operation at this time.
+    /// A watch that also stops the operation after so many seconds from now; `None` is no limit.
     #[must_use]
-    pub fn until(deadline: Option<Instant>) -> Self {
-        Self { deadline, ..Self::default() }
+    pub fn within(seconds: Option<f64>) -> Self {
+        let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Self { deadline: limit.and_then(|limit| Instant::now().checked_add(limit)), ..Self::default() }
     }
 
     /// Asks the operation to stop.

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -99,7 +99,7 @@ pub(super) fn ledger_check<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let work = move |watch: &Arc<Watch>| Reader::open(&ledger)?.check(is_thorough, watch);
-    let checked = watched(py, progress, Watch::until(deadline(timeout)), work)?;
+    let checked = watched(py, progress, Watch::within(timeout), work)?;
     let told = PyDict::new(py);
     told.set_item("faults", checked.faults)?;
     told.set_item("is_complete", checked.is_complete)?;
@@ -119,12 +119,6 @@ pub(super) fn ledger_compact(
 ) -> PyResult<(u64, u64)> {
     let compacted = watched(py, progress, Watch::default(), move |watch| ledger::compact(&ledger, watch))?;
     Ok((compacted.before, compacted.after))
-}
-
-/// The time at which an operation that may take this many seconds has to stop.
-pub(super) fn deadline(seconds: Option<f64>) -> Option<Instant> {
-    let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    limit.and_then(|limit| Instant::now().checked_add(limit))
 }
 
 #[doc = stub_doc!("ledger_prune")]

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::care::deadline;
 use super::convert::decimal;
 use crate::ledger::{
     Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader, Watch,
@@ -68,7 +67,7 @@ impl PyLedger {
         }
         Ok(py.detach(|| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let watch = Arc::new(Watch::until(deadline(*own(&self.timeout))));
+            let watch = Arc::new(Watch::within(*own(&self.timeout)));
             *own(&self.running) = Some(Arc::clone(&watch));
             reader.watch(Arc::clone(&watch));
             let answer = work(&mut reader);

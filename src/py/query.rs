@@ -12,7 +12,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use rusqlite::types::Value;
 
-use super::care::deadline;
 use super::convert::text;
 use super::journals::os_error;
 use crate::ledger::{LedgerError, Parameters, Reader, Rows, Watch};
@@ -81,7 +80,7 @@ impl PyQuery {
     #[new]
     fn new(path: PathBuf, sql: String, parameters: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Self> {
         let parameters = converted(parameters)?;
-        let watch = Arc::new(Watch::until(deadline(timeout)));
+        let watch = Arc::new(Watch::within(timeout));
         let (send, parts) = sync_channel(WAITING);
         let shared = Arc::clone(&watch);
         let thread = std::thread::Builder::new().name("taximeter-query".into());

@@ -197,10 +197,7 @@ def test_numbers_are_those_of_the_report(server, ledger):
     assert get(server, "errors")["total"]["calls"] == 12
     assert get(server, "errors")["rows"][0]["error"] == "RateLimitError"
     (row,) = get(server, "unpriced")["rows"]
-    assert (row["model"], row["remedy"]) == (
-        "nosuch",
-        'prices.aliases = { "openai/nosuch" = "provider/model" }, then run `taximeter reprice`',
-    )
+    assert (row["model"], row["setting"]) == ("nosuch", 'prices.aliases = { "openai/nosuch" = "provider/model" }')
     assert get(server, "cache")["total"]["cache_read_tokens"] == sum(range(120))
 
 

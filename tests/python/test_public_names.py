@@ -25,7 +25,7 @@ MODULE = {
     "attribute", "bind", "budget", "check", "close", "count_messages", "count_tokens", "default_meter", "drain", "encoding", "encoding_for_model", "flush",
     "init", "measure", "models", "price", "prometheus", "register_tokenizer", "reprice", "reserve", "retry_dead_letters", "stats", "status", "track",
     "uninstrument", "wrap",
-    "Budget", "BudgetExceeded", "BudgetUnavailable", "CatalogError", "ConfigError", "Cost", "DeliveryError", "Destination", "Encoding", "FlushReport", "Ledger", "LedgerError",
+    "Budget", "BudgetExceeded", "BudgetUnavailable", "CatalogError", "ConfigError", "Cost", "DeliveryError", "Destination", "Encoding", "FlushReport", "Ledger", "LedgerError", "LedgerTimeoutError",
     "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "Standing", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
@@ -45,6 +45,7 @@ MEMBERS = {
         "arrivals",
         "find",
         "highest",
+        "is_file",
         "follow",
         "last",
         "newest",
@@ -57,6 +58,8 @@ MEMBERS = {
         "report",
         "restore",
         "scan",
+        "stop",
+        "timeout",
     },
     testing.Captured: {"clear", "events", "report"},
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from http import HTTPStatus
 from typing import Any, Final
 
-from ..chart import Chart, bars, lines
+from ..chart import Chart, bars, lines, ranking
 from ..errors import ConfigError, LedgerError
 from ..exposition import OPENMETRICS, PLAIN, expose
 from ..ledger.notebook import ticks
@@ -18,7 +18,7 @@ from ..scale import Unit
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
-from .panels import PANELS, call, latency_series_of, series_of
+from .panels import PANELS, call, latency_series_of, ranked, series_of
 from .panels import budgets as budgets_panel
 from .prices import explanation
 from .source import Readers, Redaction, Source
@@ -34,7 +34,7 @@ _LEAST_WIDTH: Final = 280
 _HEIGHT: Final = 320
 """Pixels of a chart. Its width can be asked for."""
 _CALL: Final = re.compile(r"/api/v1/calls/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-_CHART: Final = re.compile(r"/chart/(series|latency)(-part)?\.svg")
+_CHART: Final = re.compile(r"/chart/(series|latency|top)(-part)?\.svg")
 _EXPORTS: Final = {
     "/api/v1/export.csv": ("csv", "text/csv; charset=utf-8"),
     "/api/v1/export.jsonl": ("jsonl", "application/x-ndjson"),
@@ -131,9 +131,12 @@ class Dashboard:
             if name == "latency":
                 unit, _, bins, values = latency_series_of(source, state)
                 return lines(bins, values, title=f"Latency by {unit}", unit="ms", ticks=ticks(unit, bins), size=size)
+            money: Unit = "USD" if state.metric == "cost_usd" else ""
+            if name == "top":
+                labels, numbers, rest = ranked(source, state, self._redaction)
+                return ranking(labels, numbers, title=f"{state.metric} by {state.by}", unit=money, rest=rest, width=size[0])
             unit, _, found = series_of(source, state, self._redaction)
         title = f"{state.metric} by {unit}{f' and {state.by}' if state.by not in {'', unit} else ''}"
-        money: Unit = "USD" if state.metric == "cost_usd" else ""
         return bars(
             found.bins,
             found.values,

@@ -25,7 +25,7 @@ from .prices import remedy
 from .source import Redaction, Source
 from .state import METRICS, State
 
-__all__ = ["PANELS", "budgets", "call", "calls", "latency_series_of", "series_of"]
+__all__ = ["PANELS", "budgets", "call", "calls", "latency_series_of", "ranked", "series_of"]
 
 _MOST_BINS: Final = 750
 _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
@@ -138,6 +138,24 @@ def top(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     other = replace(ordered, total=total(others)).to_dict()["total"] if others else None
     rows = ordered.to_dicts()[chosen]
     return {"by": state.by, "rows": rows, "other": other, "groups": len(report), "total": report.to_dict()["total"], **_about(report)}
+
+
+def ranked(source: Source, state: State, redaction: Redaction) -> tuple[list[str], list[Number], str]:
+    """Return the names of the rows of a page of groups, their values of the metric, and the name of all others, which are last."""
+    page = top(source, state, redaction)
+    names = [ABSENT if row.get(state.by) is None else str(row[state.by]) for row in page["rows"]]
+    values: list[Number] = [_number(row, state.metric) for row in page["rows"]]
+    if page["other"] is None:
+        return names, values, ""
+    rest = f"{page['groups'] - len(names):,} others"
+    return [*names, rest], [*values, _number(page["other"], state.metric)], rest
+
+
+def _number(row: Mapping[str, Any], metric: str) -> Number:
+    """Return the value of a metric, which is `None` for the cost of calls of which none has one."""
+    if metric == "cost_usd" and row["unpriced"] == row["calls"]:
+        return None
+    return Decimal(row[metric])
 
 
 def errors(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:

@@ -29,26 +29,29 @@ def explanation(event: Event) -> str | None:
 
 
 def remedy(provider: str | None, model: str | None) -> dict[str, Any]:
-    """Return the names of the catalog that are nearest to a model's, and what gives its calls a price.
+    """Return the names of the catalog that are nearest to a model's, and what gives its calls a price, in words and as a setting.
 
     Args:
         provider: The provider of the calls.
         model: The model, as the calls name it.
     """
     if not (provider and model):
-        return {"nearest": [], "remedy": "these calls name no model; record them with one"}
+        return {"nearest": [], "remedy": "record these calls with the name of their model", "setting": None}
     found = _price(model, {"input_tokens": 1, "output_tokens": 1}, provider)
     near = [] if found is None else list(found.suggestions)
+    setting = None
     if found is not None and found.usd is not None:
         # Without usage no price helps, so both are named.
         text = "the model has a price now: run `taximeter reprice`; calls without usage stay without a cost"
     elif provider in _LOCAL:
-        text = f'if it costs nothing, set prices.free = ["{provider}/*"]'
+        text = "say that its calls cost nothing, then run `taximeter reprice`"
+        setting = f"prices.free = [{_quoted(f'{provider}/*')}]"
     else:
         name = model if model.startswith("arn:") else f"{provider}/{model}"
         target = "provider/model" if not near else near[0] if "/" in near[0] else f"{provider}/{near[0]}"
-        text = f"prices.aliases = {{ {_quoted(name)} = {_quoted(target)} }}, then run `taximeter reprice`"
-    return {"nearest": near, "remedy": text}
+        text = "say which model of the catalog it is, then run `taximeter reprice`"
+        setting = f"prices.aliases = {{ {_quoted(name)} = {_quoted(target)} }}"
+    return {"nearest": near, "remedy": text, "setting": setting}
 
 
 def _quoted(text: str) -> str:

@@ -3,7 +3,7 @@
 import { $, announce, fill, h, showDialog } from "./dom.js";
 import { printable } from "./format.js";
 import * as panels from "./panels.js";
-import { METRICS, PERIODS, change, onChange, periodName, periodOf, query, read } from "./state.js";
+import { METRICS, PERIODS, address, change, onChange, periodName, periodOf, query, read } from "./state.js";
 
 const BASE = new URL("./", location.href).pathname;
 const TOP = 10;
@@ -18,7 +18,6 @@ let shownCalls = [];
 let stream = null;
 const arrived = [];
 let selected = -1;
-let order = "";
 
 const api = (name, more = {}) => `${BASE}api/v1/${name}${query(read(), more)}`;
 
@@ -34,8 +33,14 @@ const tools = {
   api,
   url: (path, more = {}) => `${BASE}${path}${query(read(), more)}`,
   get metric() {
-    return read().metric;
+    const { metric } = read();
+    return metric === "latency_ms" ? "cost_usd" : metric;
   },
+  get isLatency() {
+    return read().metric === "latency_ms";
+  },
+  /** Whether the ledger cannot tell something: one in ClickHouse knows less than a file. */
+  lacks: (name) => (meta?.lacks ?? []).includes(name),
   get metricName() {
     const { metric } = read();
     return METRICS.find(([name]) => name === metric)?.[1] ?? printable(metric);
@@ -50,19 +55,16 @@ const tools = {
     load();
   },
   get order() {
-    return order;
+    return read().sort;
   },
   /** Show the calls in another order. */
   async setOrder(name) {
     if (stream) toggleLive();
-    order = name;
-    await loadCalls().catch((error) => {
-      order = "";
-      report(error);
-    });
+    change({ sort: name }, false);
+    await loadCalls();
   },
   async moreCalls(data) {
-    const next = await get("calls", query(read(), { limit: 50, sort: order || null, after: data.next, offset: data.next_offset }));
+    const next = await get("calls", query(read(), { limit: 50, sort: read().sort || null, after: data.next, offset: data.next_offset }));
     shownCalls = [...shownCalls, ...next.rows];
     panels.calls($("calls"), { ...next, rows: shownCalls }, tools);
   },
@@ -71,8 +73,8 @@ const tools = {
 /** Panels with their question. A panel that the server has no answer for is hidden. */
 const QUESTIONS = [
   ["tiles", "summary", () => ({}), panels.tiles],
-  ["series", "series", () => ({}), panels.series],
-  ["calls", "calls", () => ({ limit: 25, sort: order || null }), (section, data) => panels.calls(section, { ...data, rows: (shownCalls = data.rows) }, tools)],
+  ["series", () => (tools.isLatency ? "latency-series" : "series"), () => ({}), panels.series],
+  ["calls", "calls", () => ({ limit: 25, sort: read().sort || null }), (section, data) => panels.calls(section, { ...data, rows: (shownCalls = data.rows) }, tools)],
   ["top", "top", () => ({ limit: limits.top }), panels.top],
   ["customers", "top", () => ({ by: "customer", limit: limits.customers }), panels.customers],
   ["errors", "errors", () => ({}), panels.errors],
@@ -94,14 +96,17 @@ async function load() {
   controls(state);
   $("panels").classList.add("loading");
   panels.margin($("margin"));
-  const one = async ([id, name, more, draw]) => {
+  const one = async ([id, asked, more, draw]) => {
     const section = $(id);
     try {
-      const data = await get(name, query(state, more()));
+      const data = await get(typeof asked === "function" ? asked() : asked, query(state, more()));
       if (own !== run) return;
       await draw(section, data, tools);
     } catch (error) {
-      if (own === run) report(error);
+      if (own !== run) return;
+      // Another order may have an answer.
+      if (id === "calls") panels.calls(section, { rows: (shownCalls = []), problem: error.message }, tools);
+      else panels.failed(section, error, load);
     }
   };
   try {
@@ -115,7 +120,7 @@ async function load() {
       panels.empty($("empty"), meta);
       setTimeout(() => own === run && load(), LOOK_AGAIN);
     } else {
-      const known = ([id, panel]) => !($(id).hidden = !meta.panels.includes(panel));
+      const known = ([id, panel]) => !($(id).hidden = typeof panel === "string" && !meta.panels.includes(panel));
       await Promise.all(QUESTIONS.filter(known).map(one));
     }
   } catch (error) {
@@ -138,7 +143,8 @@ function controls(state) {
   const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const zone = meta?.timezone ?? state.tz;
   const zones = [...new Set([state.tz || zone, own, "UTC"].filter(Boolean))];
-  fill($("zone"), zones.map((one) => [one, one]), state.tz || zone);
+  const others = (Intl.supportedValuesOf?.("timeZone") ?? []).filter((one) => !zones.includes(one));
+  fill($("zone"), [...zones, ...others].map((one) => [one, one]), state.tz || zone);
   const fields = (meta?.fields ?? [state.by]).filter((field) => field !== "tag:KEY");
   const all = [...new Set([state.by, ...fields])].filter(Boolean);
   fill($("by"), [...all.map((field) => [field, field]), ["", "nothing"], ["tag:", "a tag …"]], state.by);
@@ -186,7 +192,7 @@ function toggleLive() {
     announce("Live calls are off.");
     return redrawCalls();
   }
-  if (order) return tools.setOrder("").then(toggleLive);
+  if (read().sort) return tools.setOrder("").then(toggleLive);
   stream = new EventSource(api("live"));
   stream.addEventListener("message", (event) => {
     arrived.push(JSON.parse(event.data));
@@ -199,7 +205,8 @@ function toggleLive() {
     report(new Error("The dashboard sends no live calls now: too many pages may be watching."));
     redrawCalls();
   });
-  announce("Live calls are on.");
+  if (tools.lacks("arrivals")) announce("Live calls are on. They come ten seconds after they were made.");
+  else announce("Live calls are on.");
   redrawCalls();
 }
 
@@ -211,9 +218,14 @@ function drawArrived() {
 }
 
 async function loadCalls() {
-  const data = await get("calls", query(read(), { limit: 25, sort: order || null }));
-  shownCalls = data.rows;
-  panels.calls($("calls"), data, tools);
+  try {
+    const data = await get("calls", query(read(), { limit: 25, sort: read().sort || null }));
+    shownCalls = data.rows;
+    panels.calls($("calls"), data, tools);
+  } catch (error) {
+    shownCalls = [];
+    panels.calls($("calls"), { rows: [], problem: error.message }, tools);
+  }
 }
 
 function redrawCalls() {
@@ -276,7 +288,7 @@ function listen() {
   $("link").addEventListener("click", async () => {
     const state = read();
     const fixed = { ...state, tz: meta?.timezone ?? state.tz, since: meta?.since ?? state.since, until: meta?.until ?? new Date().toISOString() };
-    await navigator.clipboard.writeText(location.origin + location.pathname + query(fixed));
+    await navigator.clipboard.writeText(location.origin + location.pathname + address(fixed));
     $("link").textContent = "Copied";
     announce("The address is copied.");
     setTimeout(() => ($("link").textContent = "Copy link"), 2000);
@@ -295,7 +307,6 @@ listen();
 onChange(() => {
   limits = { top: TOP, customers: TOP };
   selected = -1;
-  order = "";
   if (stream) toggleLive();
   load();
 });

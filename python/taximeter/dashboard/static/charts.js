@@ -22,12 +22,16 @@ export async function figure(url, data, onPick) {
   const tip = h("div", { class: "tip", hidden: true });
   const frame = h("div", { class: "figure", tabindex: "0", role: "group", "aria-label": `${svg.querySelector("title")?.textContent ?? "Chart"}. Arrow keys read the bins.` }, svg, tip);
   const places = bins(svg, data.bins.length);
+  const guide = svg.querySelector("[data-step]") && svg.insertBefore(svg.ownerDocument.createElementNS(svg.namespaceURI, "rect"), svg.querySelector("[data-step]"));
+  guide?.setAttribute("class", "guide");
   let current = -1;
 
   const show = (bin, speak) => {
     current = bin;
     tip.hidden = bin < 0;
+    mark(bin);
     if (bin < 0) return;
+    const isSum = data.metric !== "latency_ms";
     const rows = data.series.map((one, index) => ({ ...one, index, at: one.values[bin] })).filter((one) => one.at !== null && Number(one.at) !== 0);
     const total = rows.reduce((sum, one) => sum + Number(one.at), 0);
     const list = rows
@@ -35,15 +39,22 @@ export async function figure(url, data, onPick) {
       .flatMap((one) => [
         h("span", { class: `dot ${one.is_rest ? "rest" : `s${one.index % 8}`}` }),
         h("dt", {}, h("bdi", {}, printable(one.name))),
-        h("dd", {}, `${value(data.metric, one.at)} · ${share(Number(one.at), total)}`),
+        h("dd", {}, value(data.metric, one.at), isSum && rows.length > 1 ? h("small", {}, share(Number(one.at), total)) : null),
       ]);
-    const head = `${printable(data.bins[bin])}: ${value(data.metric, total)}`;
+    const head = isSum ? `${printable(data.bins[bin])}: ${value(data.metric, total)}` : printable(data.bins[bin]);
     tip.replaceChildren(h("b", {}, head), h("dl", {}, list));
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
     const x = places[bin] * scale;
     const room = frame.clientWidth - tip.offsetWidth - 8;
     tip.style.left = `${Math.max(4, Math.min(x + 14 > room ? x - tip.offsetWidth - 14 : x + 14, room))}px`;
     if (speak) announce(`${head}. ${rows.slice(0, 3).map((one) => `${printable(one.name)} ${value(data.metric, one.at)}`).join(", ")}`);
+  };
+  /** Shade the bin that is read. */
+  const mark = (bin) => {
+    if (!guide) return;
+    const { left, step, top, bottom } = svg.querySelector("[data-step]").dataset;
+    const box = bin < 0 ? [0, 0, 0, 0] : [Number(left) + Number(step) * bin, Number(top), Number(step), Number(bottom) - Number(top)];
+    ["x", "y", "width", "height"].forEach((name, index) => guide.setAttribute(name, String(box[index])));
   };
   const nearest = (event) => {
     const box = svg.getBoundingClientRect();
@@ -68,13 +79,8 @@ export async function figure(url, data, onPick) {
   return frame;
 }
 
-/** The horizontal middle of each bin, in the units of the chart: from its bars, and between them by interpolation. */
+/** The horizontal middle of each bin, in the units of the chart. */
 function bins(svg, length) {
-  const known = new Map();
-  for (const bar of svg.querySelectorAll("rect[data-bin]")) known.set(Number(bar.dataset.bin), bar.x.baseVal.value + bar.width.baseVal.value / 2);
-  const ends = [...known.keys()].sort((a, b) => a - b);
-  if (ends.length < 2) return Array.from({ length }, (_, bin) => known.get(bin) ?? svg.viewBox.baseVal.width / 2);
-  const [first, last] = [ends[0], ends[ends.length - 1]];
-  const step = (known.get(last) - known.get(first)) / (last - first);
-  return Array.from({ length }, (_, bin) => known.get(first) + step * (bin - first));
+  const { left, step } = svg.querySelector("[data-step]")?.dataset ?? { left: 0, step: svg.viewBox.baseVal.width / Math.max(length, 1) };
+  return Array.from({ length }, (_, bin) => Number(left) + Number(step) * (bin + 0.5));
 }

@@ -20,11 +20,12 @@ const cents = numbers(2);
 const small = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 2, minimumSignificantDigits: 2 });
 const large = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 });
 
-export function money(text) {
+/** An amount. `isRough` leaves out the cents of amounts of $100 and more. */
+export function money(text, isRough = false) {
   if (text === null || text === undefined) return "unknown";
   const value = Number(text);
   const size = Math.abs(value);
-  const digits = size === 0 || size >= 0.095 ? cents.format(size) : small.format(size);
+  const digits = isRough && size >= 100 ? whole.format(size) : size === 0 || size >= 0.095 ? cents.format(size) : small.format(size);
   return `${value < 0 ? "-" : ""}$${digits}`;
 }
 
@@ -43,9 +44,20 @@ export function duration(ms) {
   return ms < 100000 ? `${numbers(1).format(ms / 1000)} s` : `${numbers(1).format(ms / 60000)} min`;
 }
 
+/** A function that writes amounts with one number of decimals, so that they align: two digits of the least of them, at most 6 places. */
+export function amounts(texts) {
+  const least = Math.min(...texts.map((text) => Math.abs(Number(text))).filter((size) => size > 0), 1);
+  const places = least >= 0.095 ? 2 : Math.min(6, 1 - Math.floor(Math.log10(least)));
+  const format = numbers(places);
+  return (text) => (text === null || text === undefined ? "unknown" : `${Number(text) < 0 ? "-" : ""}$${format.format(Math.abs(Number(text)))}`);
+}
+
 /** The value of a metric. */
-export const value = (metric, given) =>
-  metric === "cost_usd" || metric === "cache_saved_usd" ? money(given) : given === null ? "–" : count(given);
+export function value(metric, given) {
+  if (metric === "latency_ms") return duration(given);
+  if (metric === "cost_usd" || metric === "cache_saved_usd") return money(given);
+  return given === null ? "–" : count(given);
+}
 
 export function when(text, zone) {
   const options = { timeZone: zone || undefined, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };

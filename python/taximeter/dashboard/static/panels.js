@@ -2,13 +2,23 @@
 
 import { figure } from "./charts.js";
 import { h, showDialog } from "./dom.js";
-import { count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
+import { amounts, count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
 import { filterBy } from "./state.js";
 
 const pick = (field) => (given, event) => filterBy(field, given, event?.shiftKey ?? false);
 
 function head(title, ...tools) {
   return h("header", {}, h("h2", {}, title), h("div", { class: "tools" }, tools));
+}
+
+/** Say in a panel why it has no answer. */
+export function failed(section, error, again) {
+  const title = section.getAttribute("aria-label");
+  section.replaceChildren(
+    head(title),
+    h("p", { class: "problem", role: "alert" }, printable(error.message)),
+    h("p", { class: "more" }, h("button", { type: "button", onclick: again }, "Try again")),
+  );
 }
 
 /** A link that saves a table as CSV. */
@@ -23,6 +33,8 @@ function saveCsv(name, columns, rows) {
 
 const saveJson = (url, name) => h("a", { href: url, download: `taximeter-${name}.json` }, "JSON");
 
+const saveSvg = (url, name) => h("a", { href: url, download: `taximeter-${name}.svg` }, "SVG");
+
 /** A table. A column is {title, cell, number, class}; a row's first cell may filter. */
 function table(columns, rows, caption) {
   const cell = (column, row) => {
@@ -36,7 +48,7 @@ function table(columns, rows, caption) {
       "table",
       {},
       h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: [column.number ? "number" : "", column.class === "narrow" ? "narrow" : ""].join(" ").trim() || null }, column.title)))),
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: [column.number ? "number" : "", column.class?.includes("narrow") ? "narrow" : ""].join(" ").trim() || null }, column.title)))),
       h("tbody", {}, rows.map((row) => h("tr", { class: row.class ?? null }, columns.map((column) => cell(column, row))))),
     ),
   );
@@ -50,6 +62,11 @@ const named = (field, title = field) => ({
 /** The cost of a row: at least what is known, or unknown if nothing is. */
 const costOf = (row) => (row.unpriced && Number(row.cost_usd) === 0 ? "unknown" : `${row.unpriced ? "≥ " : ""}${money(row.cost_usd)}`);
 const COST = { title: "cost", number: true, cell: costOf, exact: (row) => `$${row.cost_usd}` };
+/** The cost of each of some rows, with one number of decimals. */
+function costs(rows) {
+  const written = amounts(rows.map((row) => row.cost_usd));
+  return { ...COST, cell: (row) => (row.unpriced && Number(row.cost_usd) === 0 ? "unknown" : `${row.unpriced ? "≥ " : ""}${written(row.cost_usd)}`) };
+}
 const CALLS = { title: "calls", number: true, cell: (row) => count(row.calls) };
 const ERRORS = { title: "errors", number: true, cell: (row) => (row.errors ? share(row.errors, row.calls) : "–") };
 const cached = { title: "cached", number: true, class: "narrow", cell: (row) => share(row.cache_read_tokens, row.input_tokens) };
@@ -72,25 +89,29 @@ function delta(now, before, isCost = false) {
   return h("span", { class: isCost ? (percent > 5 ? "up" : percent < -5 ? "down" : null) : null, title: "beside the period before" }, text);
 }
 
-export function tiles(section, data) {
+const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value" }, content), h("p", { class: "note" }, notes));
+
+export function tiles(section, data, tools) {
   const { total, before } = data;
-  const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value", title: typeof content === "string" ? content : null }, content), h("p", { class: "note" }, notes));
-  const saved = total.cache_saved_usd;
+  const saved = tools.lacks("cache_saved_usd") ? null : total.cache_saved_usd;
+  const unpriced = () => document.getElementById("unpriced").scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  const spend = total.calls && total.unpriced === total.calls ? "unknown" : `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`;
   section.replaceChildren(
-    tile("spend", h("span", { title: `$${total.cost_usd}` }, `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
-    tile("calls", short(total.calls), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
+    tile("spend", h("span", { title: `$${total.cost_usd}` }, spend), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
+    tile("this month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `no forecast, now ${money(data.last_hour_usd)}/h`),
+    tile("calls", h("span", { title: count(total.calls) }, short(total.calls)), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
     tile("errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
-    tile("input from cache", share(total.cache_read_tokens, total.input_tokens), saved ? `${money(saved)} saved` : `${short(total.input_tokens)} in, ${short(total.output_tokens)} out`),
-    tile("now", h("span", {}, `${money(data.last_hour_usd)}`, h("small", { class: "note" }, " /h")), data.forecast_usd ? `${money(data.forecast_usd[0])} to ${money(data.forecast_usd[1])} this month` : "in the last hour"),
+    tile("input from cache", share(total.cache_read_tokens, total.input_tokens), saved !== null && Number(saved) ? `${money(saved)} saved` : `of ${short(total.input_tokens)} tokens`),
     total.unpriced
-      ? tile("without a price", count(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: () => document.getElementById("unpriced").scrollIntoView({ block: "center" }) }, "in no sum: show"))
+      ? tile("without a price", short(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: unpriced }, "in no sum: show"))
       : tile("without a price", "0", "every call has a cost"),
   );
 }
 
 export async function series(section, data, tools) {
   const title = `${tools.metricName} ${data.by && data.by !== data.bin ? `by ${data.by}, ` : ""}per ${data.bin}`;
-  const chartUrl = tools.url("chart/series.svg");
+  const name = tools.isLatency ? "latency" : "series";
+  const chartUrl = tools.url(`chart/${name}.svg`);
   const rows = data.bins.map((bin, index) => [bin, ...data.series.map((one) => one.values[index])]);
   const asTable = () => table([{ title: data.bin, cell: (row) => printable(row[0]) }, ...data.series.map((one, index) => ({ title: printable(one.name), number: true, cell: (row) => value(data.metric, row[index + 1]) }))], rows.toReversed(), title);
   const body = h("div", {});
@@ -98,22 +119,22 @@ export async function series(section, data, tools) {
   const toggle = h("button", { type: "button", onclick: () => ((isTable = !isTable), sessionStorage.setItem("series", isTable ? "table" : ""), draw()) }, "table");
   const draw = async () => {
     toggle.setAttribute("aria-pressed", String(isTable));
-    if (!data.bins.length) return body.replaceChildren(h("p", { class: "note" }, "No calls in this period."));
+    if (!data.bins.length || !data.series.length) return body.replaceChildren(h("p", { class: "note" }, tools.isLatency ? "No call in this period has a latency." : "No calls in this period."));
     const onPick = (name, excluded) => data.by && filterBy(data.by, name === data.absent ? null : name, excluded);
-    body.replaceChildren(isTable ? asTable() : await figure(tools.url("chart/series-part.svg", { width: Math.max(280, Math.min(2400, body.clientWidth || 760)) }), data, onPick));
+    body.replaceChildren(isTable ? asTable() : await figure(tools.url(`chart/${name}-part.svg`, { width: Math.max(280, Math.min(2400, body.clientWidth || 760)) }), data, onPick));
   };
-  section.replaceChildren(head(title, toggle, saveCsv("series", [data.bin, ...data.series.map((one) => one.name)], rows), saveJson(tools.api("series"), "series"), h("a", { href: chartUrl, download: "taximeter-series.svg" }, "SVG")), body);
+  section.replaceChildren(head(title, toggle, saveCsv(name, [data.bin, ...data.series.map((one) => one.name)], rows), saveJson(tools.api(tools.isLatency ? "latency-series" : "series"), name), saveSvg(chartUrl, name)), body);
   await draw();
 }
 
 function ranking(section, data, tools, { title, field, name, more = [] }) {
   const metric = tools.metric;
-  const columns = [named(field), COST, shareOf(metric, data.total), CALLS, ERRORS, ...more];
   const rows = data.rows;
+  const columns = [named(field), costs(rows), shareOf(metric, data.total), CALLS, ERRORS, ...more];
   const plain = [field, "cost_usd", "calls", "errors", "input_tokens", "output_tokens"];
   const others = data.other && h("p", { class: "note more" }, `${plural(data.groups - rows.length, "other")}: ${costOf(data.other)}, ${plural(data.other.calls, "call")} `, h("button", { class: "plain", type: "button", onclick: () => tools.more(name) }, h("u", {}, "show more")));
   section.replaceChildren(
-    head(title, saveCsv(name, plain, rows.map((row) => plain.map((key) => row[key]))), saveJson(tools.api("top", { by: field, limit: 500 }), name)),
+    head(title, saveCsv(name, plain, rows.map((row) => plain.map((key) => row[key]))), saveJson(tools.api("top", { by: field, limit: 500 }), name), saveSvg(tools.url("chart/top.svg", { by: field, limit: rows.length || null }), name)),
     rows.length ? table(columns, rows, title) : h("p", { class: "note" }, "No calls in this period."),
     others || "",
   );
@@ -134,24 +155,36 @@ function simple(section, title, name, columns, data, tools, nothing) {
 export const errors = (section, data, tools) =>
   simple(section, "Errors", "errors", [named("error", "class"), { title: "model", class: "grow", cell: (row) => h("bdi", {}, shown(row.model)) }, CALLS], data, tools, "No call failed.");
 export const cache = (section, data, tools) =>
-  simple(section, "Cache", "cache", [named("model"), { title: "input", number: true, cell: (row) => short(row.input_tokens) }, { title: "from cache", number: true, cell: (row) => share(row.cache_read_tokens, row.input_tokens) }, ...(data.total.cache_saved_usd === undefined ? [] : [{ title: "saved", number: true, cell: (row) => money(row.cache_saved_usd) }])], data, tools, "No calls in this period.");
-export const unpriced = (section, data, tools) =>
-  simple(section, "Calls without a price", "unpriced", [named("model"), { title: "provider", class: "grow", cell: (row) => h("bdi", {}, shown(row.provider)) }, CALLS, ...(data.rows.some((row) => row.nearest) ? [{ title: "nearest in the catalog", class: "grow", cell: (row) => shown(row.nearest) }] : [])], data, tools, "Every call has a price.");
+  simple(section, "Cache", "cache", [named("model"), { title: "input", number: true, cell: (row) => short(row.input_tokens) }, { title: "from cache", number: true, cell: (row) => share(row.cache_read_tokens, row.input_tokens) }, ...(tools.lacks("cache_saved_usd") ? [] : [{ title: "saved", number: true, cell: (row) => money(row.cache_saved_usd) }])], data, tools, "No calls in this period.");
+
+export function unpriced(section, data, tools) {
+  const near = (row) => (row.nearest?.length ? h("bdi", {}, row.nearest.slice(0, 3).map(shown).join(", ")) : "–");
+  simple(section, "Calls without a price", "unpriced", [named("model"), { title: "provider", class: "grow narrow", cell: (row) => h("bdi", {}, shown(row.provider)) }, { title: "nearest in the catalog", class: "grow", cell: near, exact: (row) => (row.nearest ?? []).map(shown).join(", ") }, CALLS], data, tools, "Every call has a price.");
+  for (const text of [...new Set(data.rows.map((row) => row.remedy).filter(Boolean))].slice(0, 3)) {
+    const lines = data.rows.filter((row) => row.remedy === text && row.setting).slice(0, 5);
+    section.append(h("p", { class: "note more" }, `${text[0].toUpperCase()}${printable(text.slice(1)).replaceAll("`", "")}.`));
+    if (lines.length) section.append(h("pre", { class: "remedy" }, h("code", {}, lines.map((row) => printable(row.setting)).join("\n"))));
+  }
+}
+
+const LATENCIES = ["model", "calls", "p50_ms", "p95_ms", "p99_ms", "ttft_p50_ms", "ttft_p95_ms", "ttft_p99_ms"];
 
 export function latency(section, data, tools) {
   const rows = (data.rows ?? []).slice(0, 8);
   const ms = (key) => ({ title: key.replace("_ms", ""), number: true, cell: (one) => duration(one[key]) });
   section.replaceChildren(
-    head("Latency", rows.length ? saveJson(tools.api("latency"), "latency") : null),
+    head("Latency", rows.length ? saveCsv("latency", LATENCIES, data.rows.map((row) => LATENCIES.map((key) => row[key]))) : null, rows.length ? saveJson(tools.api("latency"), "latency") : null, rows.length ? saveSvg(tools.url("chart/latency.svg"), "latency") : null),
     rows.length ? table([named("model"), ms("p50_ms"), ms("p95_ms"), ms("p99_ms"), { title: "TTFT p50", number: true, cell: (one) => duration(one.ttft_p50_ms) }], rows, "Latency by model") : h("p", { class: "note" }, "No call in this period has a latency."),
   );
 }
 
-export function budgets(section, data) {
+const BUDGETS = ["budget", "key", "unit", "used", "amount", "left", "percent"];
+
+export function budgets(section, data, tools) {
   if (!data?.rows?.length) return section.replaceChildren(head("Budgets"), h("p", { class: "note" }, "No budget is set. ", h("code", {}, "taximeter budgets set NAME --usd 50 --per day --by customer"), " limits what calls may use."));
   const used = (row) => h("meter", { class: "share", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
   section.replaceChildren(
-    head("Budgets"),
+    head("Budgets", saveCsv("budgets", BUDGETS, data.rows.map((row) => BUDGETS.map((key) => [row[key]].flat().join("/")))), saveJson(tools.api("budgets"), "budgets")),
     table(
       [{ title: "budget", cell: (row) => h("bdi", {}, shown(row.budget)) }, { title: "key", class: "grow", cell: (row) => h("bdi", {}, shown([row.key].flat().join("/"))) }, { title: "used", number: true, cell: (row) => [row.unit === "usd" ? money(row.used) : printable(row.used), ` of ${row.unit === "usd" ? money(row.amount) : printable(row.amount)}`, used(row)] }, { title: "left", number: true, cell: (row) => (row.unit === "usd" ? money(row.left) : printable(row.left)) }],
       data.rows.slice(0, 10),
@@ -164,17 +197,20 @@ export function margin(section) {
   section.replaceChildren(head("Margin"), h("p", { class: "note" }, "Revenue is not known, so there is no margin. Prices that your customers pay are part of billing, which is not set up."));
 }
 
+const CAPTIONS = { "": "Newest calls", cost_usd: "Costliest calls", latency_ms: "Slowest calls" };
+
 export function calls(section, data, tools) {
+  const written = amounts(data.rows.map((row) => row.cost_usd));
   const columns = [
     { title: "time", cell: (row) => when(row.started_at, data.timezone) },
     { title: "model", class: "grow", cell: (row) => h("bdi", {}, shown(row.model)) },
-    { title: "customer", class: "grow", cell: (row) => h("bdi", {}, shown(row.customer)) },
+    { title: "customer", class: "grow narrow", cell: (row) => h("bdi", {}, shown(row.customer)) },
     { title: "input", number: true, class: "narrow", cell: (row) => (row.usage_status === "missing" ? "–" : count(row.usage?.input_tokens ?? 0)) },
     { title: "output", number: true, class: "narrow", cell: (row) => (row.usage_status === "missing" ? "–" : count(row.usage?.output_tokens ?? 0)) },
-    { title: "cost", number: true, cell: (row) => (row.error ? h("bdi", {}, printable(row.error)) : money(row.cost_usd)), exact: (row) => (row.cost_usd ? `$${row.cost_usd}` : null) },
+    { title: "cost", number: true, cell: (row) => (row.error ? h("bdi", {}, printable(row.error)) : written(row.cost_usd)), exact: (row) => (row.cost_usd ? `$${row.cost_usd}` : null) },
     { title: "latency", number: true, class: "narrow", cell: (row) => duration(row.latency_ms) },
   ];
-  const body = table(columns, data.rows.map((row) => ({ ...row, class: `link${row.status === "error" ? " failed" : ""}` })), "Newest calls");
+  const body = table(columns, data.rows.map((row) => ({ ...row, class: `link${row.status === "error" ? " failed" : ""}` })), CAPTIONS[tools.order] ?? "Calls");
   body.querySelectorAll("tbody tr").forEach((line, index) => {
     line.tabIndex = index ? -1 : 0;
     line.dataset.id = data.rows[index].id;
@@ -184,17 +220,28 @@ export function calls(section, data, tools) {
   });
   const live = h("button", { type: "button", id: "live-button", "aria-pressed": String(tools.isLive), onclick: tools.toggleLive, title: "Show calls as they arrive (l)" }, tools.isLive ? "● live" : "○ live");
   const orders = [["", "newest"], ["cost_usd", "costliest"], ["latency_ms", "slowest"]];
+  const nothing = data.problem ? h("p", { class: "problem", role: "alert" }, printable(data.problem)) : h("p", { class: "note" }, "No calls in this period.");
   const choose = orders.map(([name, text]) => h("button", { type: "button", "aria-pressed": String(name === tools.order), onclick: () => tools.setOrder(name) }, text));
   section.replaceChildren(
-    head("Calls", ...choose, live, h("a", { href: tools.api("export.csv"), download: "taximeter-calls.csv" }, "CSV"), h("a", { href: tools.api("export.jsonl"), download: "taximeter-calls.jsonl" }, "JSON")),
-    data.rows.length ? body : h("p", { class: "note" }, "No calls in this period."),
+    head("Calls", h("span", { class: "segments small", role: "group", "aria-label": "Order of the calls" }, choose), live, h("a", { href: tools.api("export.csv"), download: "taximeter-calls.csv" }, "CSV"), h("a", { href: tools.api("export.jsonl"), download: "taximeter-calls.jsonl" }, "JSON")),
+    data.rows.length ? body : nothing,
     data.next || data.next_offset ? h("button", { class: "more", type: "button", onclick: () => tools.moreCalls(data) }, "More calls") : "",
   );
 }
 
+/** The fields that a reader looks for first. */
+const FACTS = [
+  "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "cost_usd", "cost_status", "priced_as", "catalog",
+  "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "latency_ms", "ttft_ms",
+  "team", "feature", "agent", "customer", "user", "session",
+];
+
 export async function openCall(id, tools) {
   const { call, explanation, repricings } = await tools.get(`calls/${encodeURIComponent(id)}`, "");
-  const simpleFields = Object.entries(call).filter(([, given]) => given !== null && given !== "" && typeof given !== "object");
+  const place = ([name]) => (FACTS.indexOf(name) + 1 || FACTS.length + 1);
+  const simpleFields = Object.entries(call)
+    .filter(([, given]) => given !== null && given !== "" && typeof given !== "object")
+    .sort((a, b) => place(a) - place(b));
   const fact = ([name, given]) => [h("dt", {}, printable(name)), h("dd", {}, h("bdi", {}, typeof given === "number" ? String(given) : printable(given)))];
   const group = (title, entries) => (entries.length ? [h("h3", {}, title), h("dl", { class: "facts" }, entries.flatMap(fact))] : []);
   showDialog(
@@ -204,6 +251,7 @@ export async function openCall(id, tools) {
     ...group("Tags", Object.entries(call.tags ?? {})),
     ...(explanation ? [h("h3", {}, "Price"), h("pre", {}, h("code", {}, printable(explanation).replaceAll("\\n", "\n")))] : []),
     ...(repricings?.length ? [h("h3", {}, "Priced before"), h("p", {}, repricings.map((one) => `${money(one.cost_usd)} until ${one.repriced_at}`).join(", "))] : []),
+    repricings === null ? h("p", { class: "note more" }, "What this call cost before a repricing is known to the ledger's file only, and this ledger is in ClickHouse.") : "",
     call.session ? h("p", { class: "more" }, h("button", { type: "button", onclick: () => (document.getElementById("dialog").close(), filterBy("session", call.session, false)) }, "Show the session")) : "",
   );
 }

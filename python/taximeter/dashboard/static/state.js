@@ -6,6 +6,7 @@ export const METRICS = [
   ["input_tokens", "Input"],
   ["output_tokens", "Output"],
   ["errors", "Errors"],
+  ["latency_ms", "Latency"],
 ];
 export const PERIODS = [
   ["24h", "Last 24 hours"],
@@ -22,6 +23,8 @@ export const PERIODS = [
 // Names of periods that end before now.
 const ENDS = { yesterday: "today", "last-week": "this-week", "last-month": "this-month" };
 const DEFAULTS = { since: "30d", until: "", tz: "", by: "model", bin: "auto", metric: "cost_usd" };
+/** The order of the calls, which only their panel takes. */
+const ORDER = { sort: "" };
 
 let listener = () => {};
 
@@ -29,25 +32,30 @@ let listener = () => {};
 export function read() {
   const query = new URLSearchParams(location.search);
   const state = { where: query.getAll("where") };
-  for (const [name, value] of Object.entries(DEFAULTS)) state[name] = query.get(name) ?? value;
+  for (const [name, value] of Object.entries({ ...DEFAULTS, ...ORDER })) state[name] = query.get(name) ?? value;
   return state;
 }
 
-/** The address of a state: what has its default is left out. */
-export function query(state, more = {}) {
+/** The query of the page's address: what has its default is left out. */
+export const address = (state) => encoded(state, { ...DEFAULTS, ...ORDER }, {});
+
+/** The query of a question to the server. Latencies have no sum, so where there is one, they are ordered by the cost. */
+export const query = (state, more = {}) => encoded({ ...state, metric: state.metric === "latency_ms" ? DEFAULTS.metric : state.metric }, DEFAULTS, more);
+
+function encoded(state, names, more) {
   const found = new URLSearchParams();
-  for (const [name, value] of Object.entries(DEFAULTS)) if (state[name] !== value) found.set(name, state[name]);
+  for (const [name, value] of Object.entries(names)) if (state[name] !== value) found.set(name, state[name]);
   for (const condition of state.where) found.append("where", condition);
   for (const [name, value] of Object.entries(more)) if (value !== null && value !== undefined) found.set(name, value);
   const text = found.toString();
   return text ? `?${text}` : "";
 }
 
-/** Change the state. The page before is one step back. */
-export function change(changes) {
+/** Change the state. The page before is one step back. `loads` is whether the panels are loaded again. */
+export function change(changes, loads = true) {
   const next = { ...read(), ...changes };
-  history.pushState(null, "", location.pathname + query(next));
-  listener();
+  history.pushState(null, "", location.pathname + address(next));
+  if (loads) listener();
 }
 
 export function onChange(run) {
