@@ -12,113 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{Catalog, MatchKind, Place};
 use super::charge::{Charged, Line, PriceError, Relations, billed};
-use super::conditions::{Conditions, Pairs};
+use super::conditions::Pairs;
+use super::cost::{Cost, Found, Request, Source, Total};
 use super::entry::{ModelEntry, Rates, Row};
 use super::overrides::Overrides;
 use super::providers::{canonical_provider, catalog_id};
-use super::reference::{OpenRouter, is_free_by_name, open_router};
+use super::reference::{is_free_by_name, open_router};
 use super::uplifts::Uplift;
 use crate::event::limits::MAX_TEXT;
-use crate::event::{CostNotes, CostStatus, Usage};
-use crate::money::Usd;
-
-/// A call to be priced.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// The provider that was called; if `None`, the name of the model must tell.
-    pub provider: Option<&'a str>,
-    /// The model reference, as in the request or in the response.
-    pub model: &'a str,
-    /// The usage.
-    pub usage: &'a Usage,
-    /// When the call began, in nanoseconds since the Unix epoch. It decides which dated rate applies.
-    pub started_at: u64,
-    /// The other conditions that decide the rate.
-    pub conditions: Conditions<'a>,
-}
-
-/// Where the rates for a reference were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    source: Source,
-    /// The index of the user's multiplier.
-    multiplier: Option<u16>,
-    /// Whether the rates belong to another provider, because the called one falls back to it or an alias leads to it.
-    is_fallback: bool,
-    /// How OpenRouter was told to route the call.
-    route: Option<OpenRouter>,
-    /// How the reference matched.
-    pub kind: MatchKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Override(u16),
-    Catalog(Place),
-    LongTail(Place),
-}
-
-/// The cost of a call and its explanation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// The total cost; `None` if it is unknown.
-    pub usd: Option<Usd>,
-    /// The cost of the input.
-    pub input: Option<Usd>,
-    /// The cost of the output.
-    pub output: Option<Usd>,
-    /// Where the cost comes from.
-    pub status: CostStatus,
-    /// Remarks about the cost.
-    pub notes: CostNotes,
-    /// Where the rates were found.
-    pub found: Option<Found>,
-    /// The first second, since the Unix epoch, in which the row of rates is valid, if the row says so.
-    pub valid_from: Option<u64>,
-    /// The factors for the region and the tier, if the catalog has no rates for them.
-    pub(super) uplift: Uplift,
-    /// One line for each charged unit.
-    pub lines: Vec<Line>,
-}
-
-/// The cost of an event and its origin, without the lines: what `track()` needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Total {
-    /// The total cost; `None` if it is unknown.
-    pub usd: Option<Usd>,
-    /// Where the cost comes from.
-    pub status: CostStatus,
-    /// Remarks about the cost.
-    pub notes: CostNotes,
-    /// Where the rates were found.
-    pub found: Option<Found>,
-    valid_from: Option<u64>,
-    uplift: Uplift,
-}
-
-impl Total {
-    /// The result for a call without a price: its cost is unknown.
-    const UNPRICED: Self = Self {
-        usd: None,
-        status: CostStatus::Unpriced,
-        notes: CostNotes::NONE,
-        found: None,
-        valid_from: None,
-        uplift: Uplift { region: None, tier: None },
-    };
-
-    fn free(found: Option<Found>) -> Self {
-        Self { usd: Some(Usd::ZERO), status: CostStatus::Free, found, ..Self::UNPRICED }
-    }
-}
-
-impl Found {
-    /// Whether it is free whatever was used, by a rule of the user or by OpenRouter's name of it.
-    fn is_free(self, model: &ModelEntry) -> bool {
-        self.route == Some(OpenRouter::Free)
-            || (matches!(self.source, Source::Override(_)) && model.rows.iter().all(|row| row.rates.is_empty()))
-    }
-}
+use crate::event::{CostNotes, CostStatus};
 
 /// An immutable set of prices and rules.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The explanation of a cost: one line for each charged unit, the total, and the remarks.
 
-use super::book::{Book, Cost};
+use super::book::Book;
+use super::cost::Cost;
 use super::entry::RATE_SCALE;
 use super::overrides::MULTIPLIER_SCALE;
 use crate::money::{SCALE, Usd};

@@ -2,8 +2,9 @@
 //!
 //! For most models it is a sum of two products. `track()` keeps it for a second, and so does without a look-up and the general rules.
 
-use super::book::{Book, Found, Request};
+use super::book::Book;
 use super::conditions::Conditions;
+use super::cost::{Found, Request};
 use crate::event::usage::MAX_COUNT;
 use crate::event::{CostNotes, CostStatus, Unit, Usage};
 use crate::money::Usd;

@@ -1,5 +1,7 @@
+use super::super::conditions::Conditions;
 use super::*;
-use crate::event::Unit;
+use crate::event::{Unit, Usage};
+use crate::money::Usd;
 use proptest::prelude::*;
 
 const NOW: u64 = 1_795_300_000_000_000_000;
@@ -418,7 +420,7 @@ fn rules_that_match_no_model_are_listed() {
 fn models_that_the_user_calls_free_cost_nothing() {
     let book = book(r#"{"free":["ollama/*","vllm/*"],"rates":{"ollama/dear":{"input_tokens":{"per_1m":"1"}}}}"#);
     let cost = price(&book, Some("ollama"), "llama3.2:1b", &MILLION);
-    assert_eq!((cost.usd, cost.status), (Some(crate::money::Usd::ZERO), CostStatus::Free));
+    assert_eq!((cost.usd, cost.status), (Some(Usd::ZERO), CostStatus::Free));
     assert_eq!(price(&book, Some("vllm"), "org/model", &[]).status, CostStatus::Free);
     assert_eq!(dollars(&price(&book, Some("ollama"), "dear", &MILLION)).unwrap(), "1");
     assert_eq!(price(&book, Some("openai"), "nothing", &MILLION).status, CostStatus::Unpriced);
@@ -453,7 +455,7 @@ fn litellm_names_and_openrouter_suffixes_identify_the_provider() {
         assert_eq!((cost.usd, notes(&cost)), (base.usd, vec!["context_without_rates"]), "{suffix}");
     }
     let free = price(&book, Some("openrouter"), "openai/gpt-4o:free", &MILLION);
-    assert_eq!((free.usd, free.status), (Some(crate::money::Usd::ZERO), CostStatus::Free));
+    assert_eq!((free.usd, free.status), (Some(Usd::ZERO), CostStatus::Free));
     assert_eq!(price(&book, Some("openrouter"), "openai/gpt-4o:other", &MILLION).usd, None);
     assert_eq!(price(&book, Some("openai"), "gpt-4o:online", &MILLION).usd, None);
 }
