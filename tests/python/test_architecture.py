@@ -162,6 +162,7 @@ PYTHON_LAYERS = [
         "types",
         "locks",
         "files",
+        "forked_imports",
         "concealed",
         "log",
         "sanitize",

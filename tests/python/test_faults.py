@@ -334,6 +334,71 @@ def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize("moment", ["create_module", "exec_module"])
+def test_a_forked_child_imports_what_another_thread_was_importing(run, moment):
+    outcome = run(
+        """
+        import importlib.machinery, os, signal, sys, threading, warnings
+        import taximeter
+
+        # Since 3.12, Python warns of a fork while there are threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        SLOW = ("taximeter.meter.reservation", "colorsys")
+        begun, done, parent = threading.Event(), threading.Event(), os.getpid()
+
+        def stop(name):
+            if os.getpid() == parent and name == SLOW[1]:
+                begun.set()
+                done.wait()
+
+        class Loader:
+            def __init__(self, inner):
+                self.inner = inner
+
+            def create_module(self, spec):
+                if sys.argv[1] == "create_module":
+                    stop(spec.name)
+                return self.inner.create_module(spec)
+
+            def exec_module(self, module):
+                # Our module imports another one.
+                if module.__name__ == SLOW[0]:
+                    import colorsys
+                if sys.argv[1] == "exec_module":
+                    stop(module.__name__)
+                self.inner.exec_module(module)
+
+        class Finder:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                if name not in SLOW:
+                    return None
+                spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+                spec.loader = Loader(spec.loader)
+                return spec
+
+        sys.meta_path.insert(0, Finder)
+        taximeter.init(instrument=False)
+        other = threading.Thread(target=lambda: taximeter.reserve(provider="openai", model="gpt-4o", input_tokens=1), daemon=True)
+        other.start()
+        begun.wait()
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            with taximeter.reserve(provider="openai", model="gpt-4o", input_tokens=1) as reserved:
+                reserved.track(input_tokens=1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        done.set()
+        other.join()
+        from taximeter.meter import reservation
+        assert reservation.Reservation
+        """,
+        moment,
+    )
+    assert outcome.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_locks_held_by_another_thread_are_free_in_a_forked_child(run):
     outcome = run(
         """
