@@ -11,7 +11,7 @@ import taximeter
 from taximeter.dashboard.server import Server
 
 TOKEN = "t" * 40
-HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 250]
+HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 256]
 """Names of customers that a page, a terminal or a spreadsheet must not run."""
 
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from urllib.parse import urlencode, urlsplit
 from wsgiref.util import setup_testing_defaults
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +23,7 @@ import taximeter
 from conftest import events_of, wait_for
 from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
+from taximeter.dashboard.panels import PANELS
 from taximeter.dashboard.server import own_token
 
 NOW = datetime.now(timezone.utc)
@@ -222,6 +224,51 @@ def test_days_are_those_of_the_zone_of_the_request(server, ledger):
         assert found["timezone"] == zone
 
 
+ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "UTC"]
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory):
+    """Serve a call for every 35 minutes of the days around the changes of the clocks of 2026, and return its calls."""
+    meter = taximeter.Meter(state_dir=tmp_path_factory.mktemp("changes"))
+    starts = [
+        datetime(2026, month, day, tzinfo=timezone.utc) for month, day in ((3, 7), (3, 28), (4, 4), (9, 26), (10, 24), (10, 31))
+    ]
+    calls = []
+    for start in starts:
+        for number in range(120):
+            calls.append((start + timedelta(minutes=35 * number), number + 1))
+            meter.track(provider="openai", model="gpt-4o", input_tokens=number + 1, started_at=calls[-1][0])
+    events_of(meter)
+    meter.close()
+    with serving(meter.settings.ledger) as running:
+        yield running, calls
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("unit", ["hour", "day", "week"])
+def test_bins_equal_brute_force_where_the_clocks_change(changes, zone, unit):
+    server, calls = changes
+    place = ZoneInfo(zone)
+    periods = [("2026-03-07", "2026-04-07"), ("2026-09-26", "2026-10-27"), ("2026-10-24", "2026-11-04")]
+    for since, until in periods:
+        ends = [datetime.fromisoformat(end).replace(tzinfo=place) for end in (since, until)]
+        found = get(server, "series", tz=zone, bin=unit, metric="input_tokens", by="", since=since, until=until)
+        expected: dict[str, int] = {}
+        for moment, tokens in calls:
+            if ends[0] <= moment < ends[1]:
+                label = moment.astimezone(place)
+                key = {"hour": f"{label:%Y-%m-%dT%H}", "day": f"{label:%Y-%m-%d}", "week": f"{label:%G-W%V}"}[unit]
+                expected[key] = expected.get(key, 0) + tokens
+        shown: dict[str, int] = {}
+        for name, value in zip(found["bins"], found["series"][0]["values"], strict=True):
+            # Hours have their offset, because one hour comes twice.
+            key = name[:13] if unit == "hour" else name
+            shown[key] = shown.get(key, 0) + value
+        assert {key: value for key, value in shown.items() if value} == expected
+        assert sum(expected.values()) == get(server, "summary", tz=zone, since=since, until=until)["total"]["input_tokens"]
+
+
 def test_filters_are_those_of_the_command_line(server, ledger):
     found = get(server, "summary", where=["model=gpt-4o,nosuch", "user!=u1", "input_tokens>1050"])
     expected = ledger.report(
@@ -230,6 +277,25 @@ def test_filters_are_those_of_the_command_line(server, ledger):
         where=[("model", ["gpt-4o", "nosuch"]), ("user", taximeter.ledger.Not("u1")), ("input_tokens", taximeter.ledger.Above(1050))],
     )
     assert found["total"] == expected.to_dict()["total"]
+
+
+def test_percentiles_over_time_are_those_of_the_days(server, ledger):
+    found = get(server, "latency-series", bin="day", since="20d", tz="Asia/Kolkata")
+    names = [line["name"] for line in found["series"]]
+    assert names == ["p50", "p95", "p99"]
+    days = {one.key["day"]: one.values for one in ledger.percentiles(by="day", since=found["since"], tz="Asia/Kolkata")}
+    for index, line in enumerate(found["series"]):
+        shown = {day: value for day, value in zip(found["bins"], line["values"], strict=True) if value is not None}
+        assert shown == {day: pytest.approx(values[index], abs=0.1) for day, values in days.items()}
+    exact: dict[str, list[float]] = {}
+    for event in ledger.events(since=found["since"]):
+        day = datetime.fromisoformat(event["started_at"][:26] + "+00:00").astimezone(ZoneInfo("Asia/Kolkata"))
+        if "latency_ms" in event:
+            exact.setdefault(f"{day:%Y-%m-%d}", []).append(event["latency_ms"])
+    assert days.keys() == exact.keys()
+    for day, values in exact.items():
+        values.sort()
+        assert days[day][0] == pytest.approx(values[math.ceil(0.5 * len(values)) - 1], rel=0.05, abs=0.1)
 
 
 def test_percentiles_are_near_the_exact_ones(server, ledger):
@@ -433,8 +499,9 @@ def test_exports_are_those_of_the_ledger(server, ledger):
     assert [json.loads(line)["id"] for line in lines] == [event["id"] for event in ledger.events()]
 
 
-def test_a_chart_is_a_file_that_runs_nothing(server):
-    status, headers, body = ask(server, "/chart/series.svg?by=customer&bin=day")
+@pytest.mark.parametrize("target", ["series.svg?by=customer&bin=day", "latency.svg", "top.svg?by=customer"])
+def test_a_chart_is_a_file_that_runs_nothing(server, target):
+    status, headers, body = ask(server, f"/chart/{target}")
     assert (status, headers["Content-Type"]) == (200, "image/svg+xml")
     assert "sandbox" in headers["Content-Security-Policy"]
     assert "script-src" not in headers["Content-Security-Policy"]
@@ -482,8 +549,12 @@ def test_paths_are_matched_as_they_stand(server):
 
 def test_serving_changes_no_byte_of_the_ledger(server, path):
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    for target in ("/api/v1/summary", "/api/v1/series", "/api/v1/calls", "/api/v1/export.jsonl", "/chart/series.svg"):
+    panels = [f"/api/v1/{panel}" for panel in (*PANELS, "budgets", "export.csv", "export.jsonl")]
+    for target in (*panels, "/", "/metrics", "/chart/series.svg", "/chart/latency.svg", "/chart/top.svg"):
         assert ask(server, target)[0] == 200
+    stream = Events(server)
+    stream.message()
+    stream.close()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 

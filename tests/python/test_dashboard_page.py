@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,7 +23,19 @@ from dashboard_server import HOSTILE, serving
 from taximeter.dashboard.server import Server
 
 NOW = datetime.now(timezone.utc)
-PANELS = ("Summary", "Over time", "Top", "Customers", "Errors", "Cache", "Calls without a price", "Budgets", "Margin", "Calls")
+PANELS = (
+    "Summary",
+    "Over time",
+    "Top",
+    "Customers",
+    "Latency",
+    "Errors",
+    "Cache",
+    "Calls without a price",
+    "Budgets",
+    "Margin",
+    "Calls",
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +126,36 @@ def test_every_panel_fits_any_width_and_asks_no_other_host(visit, width, scheme)
         assert f'region "{name}"' in snapshot or f"region {name}" in snapshot, name
 
 
+@pytest.mark.parametrize("metric", ["cost_usd", "calls", "latency_ms"])
+def test_the_table_of_the_chart_is_its_json(visit, metric):
+    page = visit(f"&metric={metric}&since=20d")
+    page.get_by_role("button", name="table", exact=True).click()
+    panel = "latency-series" if metric == "latency_ms" else f"series?metric={metric}"
+    address = f"{page.url.split('?')[0]}api/v1/{panel}{'&' if '?' in panel else '?'}since=20d"
+    found = page.context.request.get(address).json()
+    shown = [row.locator("td").all_inner_texts() for row in page.locator("#series tbody tr").all()][::-1]
+    assert page.locator("#series thead th").all_inner_texts()[1:] == [one["name"] for one in found["series"]]
+    assert [row[0] for row in shown] == found["bins"]
+    for index, one in enumerate(found["series"], 1):
+        for row, value in zip(shown, one["values"], strict=True):
+            assert row[index] == written(metric, value)
+    assert any(value not in {None, 0, "0"} for one in found["series"] for value in one["values"])
+
+
+def written(metric: str, value: str | float | None) -> str:
+    """Return a value as the page writes it."""
+    if value is None:
+        return "unknown" if metric == "cost_usd" else "–"
+    if metric == "latency_ms":
+        return f"{math.floor(value + 0.5):,} ms"
+    if metric == "calls":
+        return f"{value:,}"
+    size = float(value)
+    if size == 0 or size >= 0.095:
+        return f"${size:,.2f}"
+    return "$" + f"{size:.{1 - math.floor(math.log10(size))}f}"
+
+
 def test_the_figures_are_those_of_the_report(visit, path):
     page = visit("&since=all&by=model")
     report = taximeter.Ledger(path, timezone="UTC").report("model")
@@ -147,6 +192,40 @@ def test_the_state_is_the_address(visit, chromium):
     # The same address in another browser.
     other = visit("&since=7d&metric=calls")
     assert numbers(other) == week
+
+
+def test_the_order_of_the_calls_is_in_the_address(visit):
+    page = visit("&since=20d")
+    newest = page.locator("#calls tbody tr").all_inner_texts()
+    page.get_by_role("button", name="slowest").click()
+    expect(page.get_by_role("button", name="slowest")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#calls tbody tr").first).to_contain_text("339 ms")
+    assert parse_qs(urlsplit(page.url).query)["sort"] == ["latency_ms"]
+    slowest = page.locator("#calls tbody tr").all_inner_texts()
+    page.reload()
+    ready(page)
+    assert page.locator("#calls tbody tr").all_inner_texts() == slowest
+    changed(page, page.go_back)
+    assert page.locator("#calls tbody tr").all_inner_texts() == newest
+    # A longer period has no order by cost, and the panel says so; the others have their figures.
+    page = visit("&since=all&sort=cost_usd")
+    expect(page.locator("#calls [role=alert]")).to_contain_text("within 31 days")
+    expect(page.locator("#top tbody tr")).to_have_count(3)
+    visit.said.clear()  # Chromium tells of the answer 400
+
+
+def test_a_copied_link_shows_the_same_in_another_browser(visit):
+    page = visit("&since=7d&by=customer&where=model%3Dgpt-4o")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    query = urlsplit(page.evaluate("navigator.clipboard.readText()")).query
+    fixed = parse_qs(query)
+    assert all(datetime.fromisoformat(fixed[end][0]).tzinfo for end in ("since", "until"))
+    other = visit(f"&{query}")
+    # The hour before now, and what the month costs, are not of the period.
+    assert other.locator("#top tbody tr").all_inner_texts() == page.locator("#top tbody tr").all_inner_texts()
+    assert other.locator(".tile .value").nth(2).inner_text() == page.locator(".tile .value").nth(2).inner_text()
 
 
 def test_a_click_filters_shift_excludes_and_a_chip_removes(visit):
@@ -247,6 +326,95 @@ def test_calls_appear_as_they_are_made(visit, tmp_path):
         assert "live-29" in page.locator("#calls tbody tr").first.inner_text()
         page.context.close()
     meter.close()
+
+
+MANY = """
+import sys, taximeter
+meter = taximeter.Meter(state_dir=sys.argv[1])
+for number in range(1_000):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+    if number == 400:
+        meter.flush(60)
+        input()
+meter.close()
+"""
+
+
+def test_a_thousand_calls_of_another_process_arrive_once_and_in_order_across_a_reconnect(visit, tmp_path):
+    meter = taximeter.Meter(state_dir=tmp_path)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=5_000)
+    events_of(meter)
+    meter.close()
+    streams = []
+    with serving(meter.settings.ledger) as own:
+        live = own._dashboard._live
+        live.every, opened = 0.02, live.open
+        live.open = lambda *arguments: streams.append(opened(*arguments)) or streams[-1]
+        page = visit(at=own)
+        page.evaluate(
+            "() => { window.got = []; window.source = new EventSource('/api/v1/live');"
+            " source.onmessage = (event) => got.push(JSON.parse(event.data).input_tokens); }"
+        )
+        page.keyboard.press("l")
+        wait_for(lambda: len(streams) == 2)
+        process = subprocess.Popen([sys.executable, "-c", MANY, str(tmp_path)], stdin=subprocess.PIPE, text=True)
+        expect(page.locator("#calls tbody tr").first).to_contain_text("400", timeout=30_000)
+        # The streams end as those of a server that is started again. The browser connects anew, and goes on where it was.
+        for stream in tuple(streams):
+            stream._is_open = False
+            live.places.release()
+        process.communicate("\n", timeout=60)
+        expect(page.locator("#calls tbody tr").first).to_contain_text("999", timeout=30_000)
+        wait_for(lambda: page.evaluate("got.length") >= 1_000)
+        assert page.evaluate("got") == list(range(1_000))
+        assert len(streams) == 4
+        shown = [row.split("\t")[3] for row in page.locator("#calls tbody tr").all_inner_texts()]
+        assert shown == [f"{number}" for number in range(999, 499, -1)]
+        page.context.close()
+    visit.said.clear()  # Chromium may tell of the connection that ended
+
+
+@pytest.mark.parametrize("kind", ["damaged", "newer"])
+def test_a_ledger_that_cannot_be_read_is_said(visit, tmp_path, kind):
+    if kind == "damaged":
+        (tmp_path / "ledger.db").write_bytes(b"this is no database" * 100)
+    else:
+        with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as file:
+            file.execute("PRAGMA user_version = 4000")
+            file.execute("CREATE TABLE events (id)")
+    with serving(tmp_path / "ledger.db") as own:
+        page = visit(at=own)
+        expect(page.locator("#problem")).to_contain_text("ledger")
+        page.context.close()
+    assert any("503" in text for text in visit.said)
+    visit.said.clear()
+
+
+def test_what_takes_too_long_is_said_in_its_panel(visit, path):
+    class Late(taximeter.Ledger):
+        def percentiles(self, *_, **__):
+            raise taximeter.LedgerTimeoutError("late")
+
+    with serving(path, Late) as own:
+        page = visit(at=own)
+        expect(page.locator("#latency [role=alert]")).to_contain_text("choose a shorter period")
+        expect(page.locator("#top tbody tr")).to_have_count(3)
+        page.context.close()
+    visit.said.clear()
+
+
+# Chromium admits ten downloads of a page.
+@pytest.mark.parametrize("panels", [{"series": 3, "top": 3, "customers": 3}, {"latency": 3, "errors": 2, "cache": 2, "unpriced": 2}])
+def test_every_panel_can_be_saved(visit, panels):
+    page = visit()
+    for panel, kinds in panels.items():
+        for place in range(kinds):
+            tool = page.locator(f"#{panel} .tools").get_by_text(re.compile("^(CSV|JSON|SVG)$")).nth(place)
+            with page.expect_download() as download:
+                tool.click()
+            wanted = "<svg" if download.value.suggested_filename.endswith(".svg") else "gpt|acme|nosuch"
+            text = download.value.path().read_text()
+            assert re.search(wanted, text), (panel, place, text[:200])
 
 
 def test_an_empty_ledger_teaches_and_fills_itself(visit, tmp_path):
