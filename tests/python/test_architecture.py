@@ -162,7 +162,7 @@ PYTHON_LAYERS = [
         "types",
         "locks",
         "files",
-        "forked_imports",
+        "_forked_imports",
         "concealed",
         "log",
         "sanitize",

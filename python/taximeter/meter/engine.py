@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core, attribution, forked_imports  # noqa: F401 - the latter registers a fork handler
+from .. import _core, _forked_imports, attribution  # noqa: F401 - the second registers a fork handler
 from ..errors import ConfigError, DeliveryError
 from ..log import log
 from .reports import DrainReport, FlushReport

@@ -1,8 +1,8 @@
 """Imports in a forked child.
 
-Many imports of this package are inside functions, so threads import at any time. If one thread forks meanwhile, the child has the lock of
-a module whose import no thread there ends, and each later import of that module would wait for ever: Python frees only its global lock.
-So the child forgets such locks, and the modules that are not finished. The next import loads them again.
+Many imports of this package are inside functions, so threads import at any time. If one thread forks meanwhile, the child has a lock
+on a module whose import no thread there ends, and each later import of that module would wait for ever: Python frees only its global
+lock. So the child forgets such locks, and the modules that are not finished. The next import loads them again.
 """
 
 from __future__ import annotations
