@@ -35,7 +35,7 @@ SLOW = {
     "test_families", "test_field_calls", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_network",
     "test_otlp_collector", "test_outage", "test_outbox", "test_process", "test_scanner", "test_signals", "test_soak",
 }  # fmt: skip
-"""Files that `make test-fast` skips."""
+"""Files that `make test-fast` skips. Single slow tests of other files are marked there."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ OPTIONAL = {
 
 def test_the_package_requires_no_other_package():
     """No client and no HTTP library is imported. Clients are instrumented once the application has loaded them."""
-    for file, names in Package(PACKAGE).foreign().items():
+    for file, names in own_package().foreign().items():
         assert names - sys.stdlib_module_names == OPTIONAL.get(file, set()), file
 
 
@@ -182,40 +183,52 @@ PYTHON_LAYERS = [
 ]
 
 
+@cache
+def own_package() -> Package:
+    """Return the imports of taximeter's package."""
+    return Package(PACKAGE)
+
+
+@cache
+def own_edges(*, typing: bool) -> dict[str, set[str]]:
+    """Return which of its files import which; see `Package.edges`."""
+    return own_package().edges(typing=typing)
+
+
 def python_room(file: str) -> str:
     return Path(file).parts[0].removesuffix(".pyi").removesuffix(".py")
 
 
-def wrong_directions(package: Package) -> list[str]:
+def wrong_directions(edges: dict[str, set[str]]) -> list[str]:
     rank = {room: number for number, layer in enumerate(PYTHON_LAYERS) for room in layer}
     return [
         f"{file} -> {other}"
-        for file, others in package.edges(typing=True).items()
+        for file, others in edges.items()
         for other in sorted(others)
         if rank[python_room(file)] < rank[python_room(other)]
     ]
 
 
 def test_python_packages_import_only_lower_layers():
-    assert not wrong_directions(Package(PACKAGE))
+    assert not wrong_directions(own_edges(typing=True))
 
 
 def test_python_files_have_no_import_cycles():
-    edges = Package(PACKAGE).edges(typing=False)
+    edges = own_edges(typing=False)
     found = [" -> ".join(shortest(edges, group)) for group in circles(edges)]
     assert not found, found
 
 
 def test_python_packages_have_no_import_cycles():
     rooms: dict[str, set[str]] = {}
-    for file, others in Package(PACKAGE).edges(typing=False).items():
+    for file, others in own_edges(typing=False).items():
         room = python_room(file)
         rooms.setdefault(room, set()).update({python_room(other) for other in others} - {room})
     assert not circles(rooms), [" -> ".join(shortest(rooms, group)) for group in circles(rooms)]
 
 
 def test_only_compat_imports_compat():
-    for file, others in Package(PACKAGE).edges(typing=True).items():
+    for file, others in own_edges(typing=True).items():
         assert python_room(file) == "compat" or "compat" not in map(python_room, others), file
 
 
@@ -224,7 +237,7 @@ INTERFACES_OF_COMPAT = {"_core.pyi", "_default.py"}
 
 
 def test_compat_uses_only_public_interfaces():
-    for file, others in Package(PACKAGE).edges(typing=True).items():
+    for file, others in own_edges(typing=True).items():
         if python_room(file) == "compat":
             outside = {other for other in others if python_room(other) != "compat"} - INTERFACES_OF_COMPAT
             assert not [other for other in outside if re.search(r"(^|/)_(?!_init__)", other)], file
@@ -288,7 +301,7 @@ def test_imports_of_higher_layers_are_found(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "cli.py").write_text("from . import meter")
     (package / "meter" / "__init__.py").write_text("def f():\n    from ..cli import main")
-    assert wrong_directions(Package(package)) == ["meter/__init__.py -> cli.py"]
+    assert wrong_directions(Package(package).edges(typing=True)) == ["meter/__init__.py -> cli.py"]
 
 
 def test_every_rust_file_has_a_module_comment():

@@ -206,6 +206,7 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning():
     """An invalid link or anchor is an error, each page is in the menu, and no page loads anything from another host."""
     pytest.importorskip("zensical", reason="it is in the dependency group docs, which needs Python 3.11")
