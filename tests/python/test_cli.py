@@ -336,6 +336,14 @@ def test_doctor_passes_on_an_empty_state_directory(cli):
     assert "BAD" not in cli("doctor").stdout
 
 
+def test_doctor_notes_variables_that_look_like_a_misspelt_setting(cli, monkeypatch):
+    monkeypatch.setenv("TAXIMETER_TAEM", "search")
+    monkeypatch.setenv("TAXIMETER_TEAM", "search")
+    monkeypatch.setenv("TAXIMETER_URL", "of the user's own")
+    lines = [line for line in cli("doctor").stdout.splitlines() if "environment:" in line]
+    assert lines == ["note  environment: TAXIMETER_TAEM is not a setting; did you mean TAXIMETER_TEAM?"]
+
+
 def test_a_closed_pipe_is_not_an_error(used, state):
     command = f"{sys.executable} -m taximeter models | head -1; exit ${{PIPESTATUS[0]}}"
     outcome = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)

@@ -32,7 +32,8 @@ def test_a_pyproject_table_is_found_from_a_subdirectory(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        ({"colour": "red"}, {}, "colour: not a setting"),
+        ({"colour": "red"}, {}, r"colour: not a setting \(from argument\); there are agent, backend"),
+        ({"custmer": "acme"}, {}, r"custmer: not a setting \(from argument\); did you mean customer\?"),
         ({"destination": "https://example.com"}, {}, "destination"),
         ({"durability": "process"}, {}, "durability: not a setting"),
         ({"backend": "cloud"}, {}, "backend"),

@@ -602,6 +602,11 @@ def test_instrumenting_twice_counts_once(meter, gpt):
     assert len(events_of(meter)) == 1
 
 
+def test_an_unknown_family_names_the_nearest_one(meter):
+    with pytest.raises(taximeter.ConfigError, match=r"^instrument: there is no 'google-genai'; did you mean 'google.genai'\?$"):
+        meter.instrument(["google-genai"])
+
+
 def test_only_named_families_are_bound(run):
     run(
         """

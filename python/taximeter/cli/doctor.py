@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,12 @@ from typing import Any
 from .. import __version__, _default, files, instrument
 from ..errors import ConfigError, TaximeterError
 from ..exposition import expose
+from ..fields import ENVIRONMENT_PREFIX, nearest
 from ..ledger import Ledger, quick_check
 from ..meter import engine_of, prometheus
 from ..sanitize import printable
 from ..settings import Settings, resolve
-from ..settings.model import COUNTERS, FAILED_CLIENTS, UNKNOWN_HOSTS
+from ..settings.model import COUNTERS, FAILED_CLIENTS, KNOWN, UNKNOWN_HOSTS
 from . import journals
 from .budgets import check_budgets
 from .common import Add
@@ -68,7 +70,8 @@ def doctor(options: argparse.Namespace) -> int:
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
     checks += [*check_costs(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
     checks += check_budgets()
-    checks += [*_check_destinations([status for _, status in statuses]), *_check_ended(settings.state_dir), _check_disabled()]
+    checks += [*_check_destinations([status for _, status in statuses]), *_check_ended(settings.state_dir)]
+    checks += [_check_disabled(), *_check_environment()]
     checks += _check_clients(settings, is_thorough=options.clients)
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
 
@@ -281,3 +284,14 @@ def _check_disabled() -> Check:
         not is_off,
         "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled",
     )
+
+
+def _check_environment() -> list[Check]:
+    """List environment variables whose names are probably misspelt settings. Programs ignore them."""
+    known = [name.upper() for name in (*KNOWN, "disabled")]
+    given = sorted(name.removeprefix(ENVIRONMENT_PREFIX) for name in os.environ if name.startswith(ENVIRONMENT_PREFIX))
+    return [
+        ("environment", None, printable(f"{ENVIRONMENT_PREFIX}{name} is not a setting; did you mean {ENVIRONMENT_PREFIX}{alike}?"))
+        for name in given
+        if name not in known and (alike := nearest(name, known)) is not None
+    ]

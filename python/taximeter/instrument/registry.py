@@ -98,8 +98,9 @@ def activate(meter: Engine, names: Sequence[str] | None = None) -> None:
     """
     if unknown := [name for name in names or () if name not in FAMILIES]:
         from ..errors import ConfigError  # noqa: PLC0415 - only needed for an error
+        from ..fields import unknown_name  # noqa: PLC0415
 
-        raise ConfigError(f"instrument: {unknown[0]!r} is not one of {', '.join(FAMILIES)}")
+        raise ConfigError(f"instrument: {unknown_name(unknown[0], FAMILIES)}")
     with _lock:
         meters.clear()
         for name in FAMILIES:

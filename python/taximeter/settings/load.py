@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import files
 from ..errors import ConfigError
-from ..fields import ATTRIBUTION
+from ..fields import ATTRIBUTION, nearest
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
 from .values import (
     LEDGER,
@@ -99,7 +99,9 @@ def resolve(
     ]
     for source, layer in layers:
         if unknown := sorted(set(layer) - KNOWN):
-            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(KNOWN))}")
+            alike = nearest(unknown[0], KNOWN)
+            remedy = f"did you mean {alike}?" if alike else f"there are {', '.join(sorted(KNOWN))}"
+            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); {remedy}")
 
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for _, layer in layers if name in layer), default)
