@@ -75,6 +75,7 @@ def run_page(page, state, provider, files: list[Block], code: list[Block], **env
     return json.loads(outcome.stdout.splitlines()[-1])[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHON, ids=name)
 def test_code_of_a_page_prints_what_the_page_shows(page, provider, collector, state):
     found = blocks(page)

@@ -52,7 +52,7 @@ class Live:
         """Begin a stream, after the call that the reader had last.
 
         Raises:
-            RequestError: There are too many readers, or the id of the last call is none.
+            RequestError: There are too many readers, or the id of the last call is invalid.
             ValueError: A condition is invalid.
         """
         last = request.headers.get("last-event-id", "")
