@@ -102,9 +102,13 @@ impl Reader {
     }
 }
 
+/// The bucket of a duration in microseconds.
+pub(super) fn bucket(us: f64) -> usize {
+    ((us.max(1.0).log2() * OCTAVE) as usize).min(BUCKETS - 1)
+}
+
 fn count(counts: &mut Counts, us: f64) {
-    let bucket = (us.max(1.0).log2() * OCTAVE) as usize;
-    let bucket = bucket.min(BUCKETS - 1);
+    let bucket = bucket(us);
     if counts.len() <= bucket {
         counts.resize(bucket + 1, 0);
     }

@@ -11,6 +11,7 @@ mod backup;
 mod block;
 mod check;
 mod column;
+mod deleted;
 mod dimension;
 mod error;
 mod export;

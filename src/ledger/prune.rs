@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::block;
+use super::deleted;
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::fold::fold_all;
@@ -122,6 +123,8 @@ fn delete_page(
     if !keeps_sums {
         forget(&transaction, &page)?;
     }
+    let seqs: Vec<_> = page.iter().map(|stored| stored.seq).collect();
+    deleted::keep(&transaction, &seqs, keeps_sums)?;
     let mut events = transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?;
     let mut repricings = transaction.prepare_cached("DELETE FROM repricings WHERE id = ?1")?;
     for stored in &page {

@@ -174,6 +174,27 @@ FROM (SELECT 'agent' AS dimension, ifnull(agent, '') AS value, model, cost_usd, 
     UNION ALL SELECT 'customer', ifnull(customer, ''), model, cost_usd, cost_status FROM events)
 GROUP BY dimension, value, model;
 ",
+    "
+-- The sums of deleted calls, which the counters of metrics still count: see src/ledger/deleted.rs.
+CREATE TABLE deleted_calls (
+    labels TEXT PRIMARY KEY,            -- a JSON list: provider, model, operation, status, agent, feature, team, service_tier, region,
+                                        -- error, usage_status, finish_reason
+    first_seq INTEGER NOT NULL,         -- of the first of these calls
+    calls INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,          -- calls whose cost was unknown when they were recorded
+    unpriced_correction INTEGER NOT NULL, -- what repricing has changed of their number
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_usd TEXT NOT NULL,             -- exact decimal, as first recorded, of the calls whose cost was known
+    correction_usd TEXT NOT NULL,       -- what repricing has changed of it
+    cache_saved_usd TEXT,               -- NULL if it is unknown
+    latency TEXT NOT NULL,              -- a JSON object: calls by bucket, eight an octave from 1 µs on
+    ttft TEXT NOT NULL
+) WITHOUT ROWID;
+",
 ];
 
 /// Migrates a file to the current schema. Several processes may do this at the same time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from decimal import Decimal
 
@@ -53,7 +54,7 @@ def test_metrics_equal_the_report(meter, state):
     assert tokens == {
         kind: getattr(report.total, f"{kind}_tokens") for kind in ("input", "output", "cache_read", "cache_write", "reasoning")
     }
-    assert "taximeter_cost_correction_usd" not in text
+    assert set(values(text, "taximeter_cost_correction_usd").values()) == {0}
     assert "c1" not in text
     assert "taximeter_calls_total" not in meter.prometheus(calls=False)
 
@@ -98,17 +99,90 @@ def test_histograms_have_the_durations_of_calls(meter):
     assert "taximeter_ttft_seconds" not in text
 
 
-def test_many_combinations_of_labels_are_cut(meter, state, monkeypatch):
+COUNTERS = (
+    "calls_total",
+    "tokens_total",
+    "cost_usd_total",
+    "unpriced_calls_total",
+    "latency_seconds_bucket",
+    "latency_seconds_count",
+)
+
+
+def counters(text):
+    return {name: values(text, f"taximeter_{name}") for name in COUNTERS}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_counters_do_not_fall_when_calls_are_deleted_or_repriced(meter, state, keeps):
+    by = ["team", "finish_reason"]
+    before, gauges = counters(meter.prometheus(by=by)), "taximeter_cost_correction_usd"
+    meter.close()
+    own = taximeter.Ledger(state / "ledger.db")
+    assert own.prune(customer="c7").events == own.prune(customer="c8").events == 1
+    later = taximeter.Meter(
+        state_dir=state, prices={"rates": {"openai/late-model": {"input_tokens": {"per_1m": 2}, "output_tokens": {"per_1m": 8}}}}
+    )
+    assert later.reprice().rows
+    assert counters(later.prometheus(by=by)) == before
+    corrections = values(later.prometheus(by=by), gauges)
+    assert sum(corrections.values()) > 0
+    assert own.prune("0s", keep_rollups=keeps).events == 58
+    assert counters(later.prometheus(by=by)) == before
+    assert values(later.prometheus(by=by), gauges) == corrections
+    total = own.report(()).total
+    assert total.calls == (58 if keeps else 0)
+    later.track(provider="openai", model="gpt-4o", input_tokens=1, operation="chat")
+    later.flush()
+    after = values(later.prometheus(), "taximeter_calls_total")
+    assert sum(after.values()) == 61
+    assert "c7" not in "".join(str(row) for row in own.query("SELECT * FROM deleted_calls"))
+    later.close()
+
+
+def test_a_ledger_in_the_place_of_another_has_its_own_counts(meter, state):
+    meter.close()
+    for file in state.glob("ledger.db*"):
+        file.unlink()
+    with taximeter.Meter(state_dir=state) as later:
+        later.track(provider="openai", model="gpt-4o", input_tokens=1, operation="chat")
+        later.flush()
+        assert list(values(later.prometheus(), "taximeter_calls_total").values()) == [1]
+
+
+def test_the_month_and_its_forecast_are_those_of_the_ledger(meter, state):
+    text = meter.prometheus()
+    month = taximeter.Ledger(state / "ledger.db").report((), since="this-month").total.cost_usd
+    assert float(values(text, "taximeter_month_cost_usd")[()]) == pytest.approx(float(month), rel=1e-12)
+    assert "taximeter_month_forecast_usd" not in text
+    for days in range(1, 6):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=10**6, started_at=time.time() - days * 86_400)
+    meter.flush()
+    found = values(meter.prometheus(), "taximeter_month_forecast_usd")
+    low, high = (found[(("bound", bound),)] for bound in ("low", "high"))
+    assert 0 < low <= high
+
+
+def test_the_first_combinations_of_labels_keep_their_names(meter, state, monkeypatch):
     monkeypatch.setattr(metrics, "MOST", 3)
     found = values(meter.prometheus(by=["team"]), "taximeter_calls_total")
     assert len(found) == 4 and sum(found.values()) == 60
-    assert sum({"other"} == {value for _, value in labels} for labels in found) == 1
+    other = tuple((name, "other") for name in sorted((*metrics.OWN_LABELS, "team")))
+    # Another combination becomes the one with the most calls, and the calls of the first ones are deleted.
+    for _ in range(100):
+        meter.track(provider="anthropic", model="claude-sonnet-4-5", input_tokens=1, team="t")
+    meter.flush()
+    meter.close()
+    taximeter.Ledger(state / "ledger.db").prune(customer="c0")
+    with taximeter.Meter(state_dir=state) as later:
+        after = values(later.prometheus(by=["team"]), "taximeter_calls_total")
+    assert after == {**found, other: found[other] + 100}
 
 
 def test_labels_are_checked_and_a_damaged_ledger_is_said(meter, state, cli):
     with pytest.raises(ValueError, match="did you mean 'team'"):
         meter.prometheus(by=["tem"])
-    for name in ("user", "session", "customer", "hour", "tag:plan"):
+    for name in ("user", "session", "customer", "hour", "tag:plan", "cost_status"):
         with pytest.raises(ValueError, match="metrics by"):
             meter.prometheus(by=[name])
     assert "did you mean 'feature'" in cli("doctor", "--prometheus", "--metrics-by", "featur", code=2).stderr
