@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from .sanitize import printable
 
-__all__ = ["OPENMETRICS", "PLAIN", "Family", "Sample", "expose"]
+__all__ = ["OPENMETRICS", "PLAIN", "Family", "Sample", "expose", "wants_openmetrics"]
 
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of Prometheus' text format."""
@@ -49,6 +49,25 @@ def expose(families: Iterable[Family], *, is_openmetrics: bool = False) -> str:
     if is_openmetrics:
         lines.append("# EOF")
     return "".join(f"{line}\n" for line in lines)
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Return whether an `Accept` header asks for OpenMetrics 1.0, and not rather for the other format.
+
+    Args:
+        accept: The header; empty if there was none.
+    """
+    weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for media in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in media.split(";"))
+        given = dict(pair.partition("=")[::2] for pair in parameters)
+        if kind in weights and given.get("version", "").strip('"') in {"", "1.0.0", "0.0.4"}:
+            try:
+                weight = float(given.get("q", "1"))
+            except ValueError:
+                weight = 0.0
+            weights[kind] = max(weights[kind], weight)
+    return weights["application/openmetrics-text"] > 0 and weights["application/openmetrics-text"] >= weights["text/plain"]
 
 
 def _lines(family: Family, *, is_openmetrics: bool) -> Iterator[str]:

@@ -31,7 +31,7 @@ def test_counts_of_ended_processes_are_added_up(cli, state):
     for _ in range(2):
         text = cli("doctor", "--prometheus").stdout
         assert delivered(text) == 5
-        assert 'taximeter_tracked_total{journal="ended",pid=""} 5' in text
+        assert "taximeter_tracked_total 5\n" in text
     assert "ended processes: 2 journals since" in cli("doctor").stdout
     counters = state / "counters.json"
     assert counters.stat().st_mode & 0o777 == 0o600

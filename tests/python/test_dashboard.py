@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import math
+import re
 import threading
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta, timezone
@@ -477,6 +478,31 @@ def test_metrics_need_a_secret_and_are_those_of_the_ledger(server, ledger):
     _, headers, body = ask(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+def test_metrics_have_budgets_and_delivery_and_hide_what_is_redacted(path):
+    standing = {"budget": "a", "by": ["team"], "key": ["search"], "unit": "usd", "amount": "1", "used": "0.5", "held": "0", "percent": 50.0}
+    hidden = {**standing, "budget": "b", "by": ["customer"], "key": ["acme"]}
+    ended = ({"journal": "ended", "pid": ""}, {"tracked": 3, "destinations": {"ledger": {"delivered": 3}}})
+    running = ({"journal": "x", "pid": "7"}, {"tracked": 4, "destinations": {"ledger": {"delivered": 2, "pending": 2}}})
+    given = {
+        "budgets": lambda: [standing, hidden, {**hidden, "key": ["other"], "percent": 9.0}],
+        "processes": lambda: [ended, running], "metrics_by": ["team"],
+    }  # fmt: skip
+    text = call_app(dashboard.Dashboard(lambda: taximeter.Ledger(path), **given), "/metrics")[2].decode()
+    assert 'taximeter_budget_ratio{budget="a",key="search",unit="usd"} 0.5\n' in text
+    assert re.findall(r'taximeter_budget_ratio\{budget="b".*', text) == ['taximeter_budget_ratio{budget="b",key="",unit="usd"} 0.5']
+    assert 'taximeter_destination_delivered_total{destination="ledger",host=""} 5\n' in text
+    assert 'taximeter_destination_pending{journal="x",pid="7",destination="ledger",host=""} 2\n' in text
+    assert "taximeter_tracked_total 7\n" in text
+    assert 'model="gpt-4o",' in text
+    assert ',team=""}' in text
+    text = call_app(dashboard.Dashboard(lambda: taximeter.Ledger(path), redact=["model"], **given), "/metrics")[2].decode()
+    assert "search" not in text
+    assert "gpt-4o" not in text
+    assert 'model="model-' in text
+    with pytest.raises(ValueError, match="metrics by"):
+        dashboard.Dashboard(metrics_by=["customer"])
 
 
 def test_budgets_are_shown_by_how_much_is_used(path):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from ..errors import ConfigError, TaximeterError
 from ..exposition import expose
 from ..fields import ENVIRONMENT_PREFIX, nearest
 from ..ledger import Ledger, quick_check
+from ..ledger.metrics import labels
 from ..meter import engine_of, prometheus
+from ..meter.statuses import LOST, ended, labelled, running
 from ..sanitize import printable
 from ..settings import Settings, resolve
-from ..settings.model import COUNTERS, FAILED_CLIENTS, KNOWN, UNKNOWN_HOSTS
+from ..settings.model import FAILED_CLIENTS, KNOWN, UNKNOWN_HOSTS
 from . import journals
 from .budgets import check_budgets
 from .common import Add
@@ -57,13 +58,10 @@ def add_commands(add: Add) -> None:
 def doctor(options: argparse.Namespace) -> int:
     """Run all checks. The exit code is 1 if a check fails."""
     settings: Settings = options.settings
-    statuses = list(_statuses(settings.state_dir))
+    statuses = list(running(settings.state_dir))
     if options.prometheus:
-        labelled = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
-        if ended := _ended(settings.state_dir):
-            labelled.append(({"journal": "ended", "pid": ""}, ended))
-        found = prometheus.families(labelled, engine_of(_default.default_meter).standings())
-        found += prometheus.of_ledger(settings.ledger, [name.strip() for name in options.metrics_by.split(",") if name.strip()])
+        found = prometheus.families(labelled(settings.state_dir), engine_of(_default.default_meter).standings())
+        found += prometheus.of_ledger(settings.ledger, labels(options.metrics_by), settings.timezone)
         print(expose(found, is_openmetrics=options.openmetrics), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
@@ -92,50 +90,17 @@ def _show(options: argparse.Namespace, checks: list[Check], title: str) -> int:
     return 0 if all(is_well is not False for _, is_well, _ in checks) else 1
 
 
-_COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "evicted", "unreadable")
-_LOST = _COUNTS[2:]
-
-
-def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the counts that running and ended processes wrote last: the journal's name, and a mapping with the form of `stats()`."""
-    for path in (state_dir / "journal").glob("*/status.json"):
-        try:
-            status = json.loads(files.read(path, 1 << 20))
-            status["pid"] = int(status["pid"])
-            for one in status["destinations"]:
-                oldest = one.pop("oldest")
-                one["oldest_seconds"] = None if oldest is None else max(0.0, time.time() - oldest / 1e9)
-                for needed in (*_COUNTS, "state", "last_error", "host"):
-                    one[needed]
-            status["destinations"] = {one["name"]: one for one in status["destinations"]}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # deleted in the meantime, or written by another version
-        yield path.parent.name, status
-
-
-def _ended(state_dir: Path) -> dict[str, Any]:
-    """Return the sums of the counts of ended processes whose journals are deleted; an empty mapping if no process has ended."""
-    try:
-        found = json.loads(files.read(state_dir / COUNTERS, 1 << 20))
-        for one in found["destinations"].values():
-            for needed in ("delivered", *_LOST):
-                one[needed] = int(one[needed])
-        return {**found, "tracked": int(found["tracked"]), "processes": int(found["processes"]), "since": str(found["since"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
 def _check_ended(state_dir: Path) -> list[Check]:
     """List what processes that ended have delivered and lost. Past losses are not a fault of today."""
-    found = _ended(state_dir)
+    found = ended(state_dir)
     if not found:
         return []
     parts = []
     for name, one in sorted(found["destinations"].items()):
-        lost = "".join(f", {one[reason]:,} {reason}" for reason in _LOST if one[reason])
+        lost = "".join(f", {one[reason]:,} {reason}" for reason in LOST if one[reason])
         host = f" ({one['host']})" if one.get("host") else ""
         parts.append(f"{name}{host}: {one['delivered']:,} delivered{lost}")
-    has_lost = any(one[reason] for one in found["destinations"].values() for reason in _LOST)
+    has_lost = any(one[reason] for one in found["destinations"].values() for reason in LOST)
     detail = "; ".join([f"{counted(found['processes'], 'journal')} since {found['since'][:10]}", *parts])
     return [("ended processes", None if has_lost else True, printable(detail))]
 
@@ -154,7 +119,7 @@ def _check_destination(name: str, counts: list[Mapping[str, Any]]) -> Check:
 
     oldest = max((one["oldest_seconds"] for one in counts if one["oldest_seconds"] is not None), default=None)
     states = {one["state"] for one in counts if one["state"] not in (None, "closed")}
-    lost = {reason: total(reason) for reason in _COUNTS[2:] if total(reason)}
+    lost = {reason: total(reason) for reason in LOST if total(reason)}
     parts = [f"{total('delivered'):,} delivered and {total('pending'):,} waiting in {len(counts)} processes"]
     if oldest is not None:
         parts.append(f"the oldest for {oldest:,.0f} s")

@@ -50,6 +50,7 @@ def add_commands(add: Add) -> None:
     serve.add_argument(
         "--redact", default="", metavar="FIELDS", help="fields whose values are replaced by codes, such as user,session,tag:email"
     )
+    serve.add_argument("--metrics-by", default="", metavar="FIELDS", help="more labels of calls in /metrics, such as team,feature")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
@@ -63,16 +64,30 @@ def _serve(options: argparse.Namespace) -> int:
     # These imports take longer than the start of other commands.
     from ..dashboard.server import Server, own_token  # noqa: PLC0415
     from ..dashboard.state import check_redacted  # noqa: PLC0415
+    from ..ledger.metrics import labels  # noqa: PLC0415
+    from ..meter.statuses import labelled  # noqa: PLC0415
 
     hosts = _hosts(options.host, options.token_file)
     redact = check_redacted(options.redact)
+    metrics_by = labels(options.metrics_by)
     # Delivers what ended processes left, and migrates the ledger. From here on, nothing is written.
     own = common.ledger(options)
     token = own_token(options.token_file or options.settings.state_dir / _TOKEN_FILE, is_made=options.token_file is None)
     source = common.server_of(options, "--from", options.source).destination if options.source else own.path
     make = partial(Ledger, source, timezone=own.timezone)
     budgets = engine_of(_default.default_meter).standings
-    with Server(make, token, host=options.host, port=options.port, hosts=hosts, budgets=budgets, redact=redact) as server:
+    processes = partial(labelled, options.settings.state_dir)
+    with Server(
+        make,
+        token,
+        host=options.host,
+        port=options.port,
+        hosts=hosts,
+        budgets=budgets,
+        processes=processes,
+        metrics_by=metrics_by,
+        redact=redact,
+    ) as server:
         address = server.address()
         if options.json:
             answer(options, [{"address": address, "port": server.server_port, "ledger": own.place}])

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ..chart import Chart, bars, lines, ranking
 from ..errors import ConfigError, LedgerError
-from ..exposition import OPENMETRICS, PLAIN, expose
+from ..exposition import OPENMETRICS, PLAIN, expose, wants_openmetrics
+from ..ledger.metrics import check_labels
 from ..ledger.notebook import ticks
 from ..meter import prometheus
 from ..scale import Unit
@@ -41,6 +42,7 @@ _EXPORTS: Final = {
 }
 _STATUS: Final = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
 Standings = Callable[[], Sequence[Mapping[str, Any]]]
+Processes = Callable[[], Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
@@ -51,6 +53,8 @@ class Dashboard:
         ledger: Opens the ledger; by default the one of the settings. It is called for each reader.
         access: Who may read. `None` if the application is behind a login of your own, which then decides.
         budgets: Returns what is used of the budgets, as `_core.Budgets.all_standings` does; `None` shows no budgets.
+        processes: Returns the counts of processes for `/metrics`, as `taximeter.meter.statuses.labelled` does; `None` for none.
+        metrics_by: More labels of calls in `/metrics`, such as `team`.
         redact: Fields whose values are replaced by codes, such as `user` and `tag:email`.
         readers: How many requests read the ledger at the same time.
     """
@@ -61,12 +65,17 @@ class Dashboard:
         *,
         access: Access | None = None,
         budgets: Standings | None = None,
+        processes: Processes | None = None,
+        metrics_by: Sequence[str] = (),
         redact: Collection[str] = (),
         readers: int = 4,
     ) -> None:
         self._access = access
         self._readers = Readers(ledger or _ledger, readers)
         self._budgets = budgets
+        self._processes = processes
+        check_labels(metrics_by)
+        self._metrics_by = tuple(metrics_by)
         self._redaction = Redaction(redact)
         self._live = Live(self._readers.make, self._redaction)
 
@@ -148,14 +157,16 @@ class Dashboard:
         )
 
     def _metrics(self, request: Request) -> Response:
+        processes = self._processes() if self._processes else ()
+        families = prometheus.families(processes, self._budgets() if self._budgets else ())
         with self._readers.one(request.is_gone) as source:
             if not source.is_file:
                 raise RequestError(
                     HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
                 )
-            families = prometheus.of_ledger(source.path, ())
-        is_openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        text = expose(families, is_openmetrics=is_openmetrics)
+            families += prometheus.of_source(source, self._metrics_by)
+        is_openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        text = expose(self._redaction.families(families), is_openmetrics=is_openmetrics)
         return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
 
     def _follow(self, request: Request) -> Response:

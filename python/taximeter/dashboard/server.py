@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from .. import files
 from ..errors import ConfigError
 from .access import LOOPBACK, Access
-from .app import Dashboard, Standings, StartResponse
+from .app import Dashboard, Processes, Standings, StartResponse
 from .http import IS_GONE
 from .source import Source
 
@@ -89,6 +89,8 @@ class Server(ThreadingMixIn, WSGIServer):
         port: The port; 0 for a free one.
         hosts: The names by which browsers reach the server; by default those of this machine.
         budgets: Returns what is used of the budgets; `None` shows no budgets.
+        processes: Returns the counts of processes; see `Dashboard`.
+        metrics_by: More labels of calls in `/metrics`.
         redact: Fields whose values are not shown.
 
     Raises:
@@ -107,11 +109,15 @@ class Server(ThreadingMixIn, WSGIServer):
         port: int = 0,
         hosts: Sequence[str] = LOOPBACK,
         budgets: Standings | None = None,
+        processes: Processes | None = None,
+        metrics_by: Sequence[str] = (),
         redact: Collection[str] = (),
     ) -> None:
         super().__init__((host, port), _RequestHandler)
         self.access = Access(self.server_port, token, hosts)
-        self._dashboard = Dashboard(ledger, access=self.access, budgets=budgets, redact=redact)
+        self._dashboard = Dashboard(
+            ledger, access=self.access, budgets=budgets, processes=processes, metrics_by=metrics_by, redact=redact
+        )
         self.set_app(self._named)
 
     def _named(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ..errors import LedgerTimeoutError
+from ..exposition import Family
 from ..ledger import Percentiles, Report, Where
 from ..moments import Moment
 from ..types import Event
@@ -220,6 +221,20 @@ class Redaction:
         """Return the short text for a value of a field."""
         digest = hmac.new(self._key, f"{field}\0{value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return f"{field.removeprefix('tag:')}-{digest[:10]}"
+
+    def families(self, families: Iterable[Family]) -> Iterator[Family]:
+        """Yield metrics as they may be shown. A budget's key may be of any field, so each is replaced if any field is."""
+        hidden = self.fields | ({"key"} if self.fields else frozenset())
+        for family in families:
+            samples = [
+                sample._replace(
+                    labels={
+                        name: self.code(name, value) if name in hidden and value else value for name, value in sample.labels.items()
+                    }
+                )
+                for sample in family.samples
+            ]
+            yield family._replace(samples=samples)
 
     def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return a call as it may be shown."""

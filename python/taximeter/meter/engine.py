@@ -285,9 +285,15 @@ class Engine:
         return counts
 
     def standings(self) -> list[dict[str, Any]]:
-        """Return what is used of all budgets; see `_core.Budgets.all_standings`. Empty if it cannot be read: `stats()` says why."""
+        """Return what is used of all budgets; see `_core.Budgets.all_standings`. Empty if it cannot be read: `stats()` says why.
+
+        Each has its budget's `by` too; `None` if the budget has been removed meanwhile.
+        """
+        import json  # noqa: PLC0415 - few programs ask
+
         try:
-            return self.budgets.all_standings()
+            by = {one["name"]: one.get("by", []) for one in json.loads(self.budgets.definitions())}
+            return [{**one, "by": by.get(one["budget"])} for one in self.budgets.all_standings()]
         except (OSError, ValueError):
             return []
 

@@ -171,7 +171,7 @@ class Meter(Pricing, Admissions):
         settings = self.settings
         found = families([({}, self.stats())], self._engine.standings())
         if calls and settings is not None and settings.uses_ledger and settings.root:
-            found += of_ledger(settings.ledger, by)
+            found += of_ledger(settings.ledger, by, settings.timezone)
         return expose(found, is_openmetrics=openmetrics)
 
     def drain(self) -> int:

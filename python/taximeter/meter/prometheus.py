@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -11,7 +12,7 @@ from ..exposition import Family, Sample
 from ..ledger import Ledger
 from ..ledger.metrics import families as of_calls
 
-__all__ = ["families", "of_ledger"]
+__all__ = ["families", "of_ledger", "of_source"]
 
 
 class _Metric(NamedTuple):
@@ -65,7 +66,13 @@ _STANDINGS: Final = (
     _Metric("taximeter_budget_held", "held", "What calls in flight hold."),
 )
 MOST_KEYS: Final = 1_000
-"""The most keys of budgets that have metrics, those closest to their limit. A metric for each of 100,000 customers is too much."""
+"""The most keys of budgets that have metrics, those closest to their limit."""
+_PUBLIC_KEYS: Final = frozenset({"agent", "feature", "team", "provider", "model"})
+"""The fields whose values may be labels. Of budgets by others, such as customers, only the key closest to its limit has metrics,
+without its name: the others are too many, and may be persons."""
+_PROCESS_LABELS: Final = frozenset({"journal", "pid"})
+"""The labels of one process. Counters are sums over all processes without them: when a process ends, its counts move to those of
+ended processes, and a query over both would count them twice."""
 _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
 
 
@@ -79,7 +86,7 @@ def families(
 
     Args:
         processes: The labels and the `stats()` of each process. Values that are `None` or absent are left out.
-        standings: What is used of the budgets, see `_core.Budgets.standings`; the counts are those of all processes.
+        standings: What is used of the budgets, see `Engine.standings`; the counts are those of all processes.
     """
     found = list(processes)
     destinations = [
@@ -95,38 +102,76 @@ def families(
         for labels, stats in found
         if (one := stats.get("budgets")) is not None
     ]
-    fullest = sorted(standings, key=lambda one: -one["percent"])[:MOST_KEYS]
-    keys = [
-        ({"budget": one["budget"], "key": "/".join(one["key"]), "unit": one["unit"]}, {**one, "ratio": one["percent"] / 100})
-        for one in fullest
-    ]
+    keys = [({"budget": one["budget"], "key": key, "unit": one["unit"]}, one) for key, one in _fullest(standings)]
     groups = ((_PROCESS, found), (_DESTINATION, destinations), (_BUDGETS, budgets), (_STANDINGS, keys))
     return [_family(metric, samples) for metrics, samples in groups for metric in metrics]
 
 
-def of_ledger(path: Path, by: Sequence[str]) -> list[Family]:
+def of_ledger(path: Path, by: Sequence[str], timezone: str | tzinfo = "UTC") -> list[Family]:
     """Return the metrics of the calls in a ledger, and whether it could be read.
 
     Args:
         path: The ledger's file.
+        by: More labels, of `taximeter.ledger.metrics.MORE_LABELS`.
+        timezone: The zone of the month and of the days of its forecast.
+
+    Raises:
+        ValueError: There is no such label.
+    """
+    try:
+        own = Ledger(path, timezone=timezone)
+    except TaximeterError:  # a subinterpreter has no ledger
+        return [_readable(is_well=False)]
+    return of_source(own, by)
+
+
+def of_source(own: Any, by: Sequence[str]) -> list[Family]:
+    """Return the metrics of the calls in a ledger, and whether it could be read. One that is not a file has none.
+
+    Args:
+        own: The ledger.
         by: More labels, of `taximeter.ledger.metrics.MORE_LABELS`.
 
     Raises:
         ValueError: There is no such label.
     """
     try:
-        found = of_calls(Ledger(path, timezone="UTC"), by)
-    except TaximeterError:  # a subinterpreter has no ledger
-        found = []
-    return [Family("taximeter_ledger_readable", "gauge", "Whether the ledger could be read.", [Sample({}, int(bool(found)))]), *found]
+        found = of_calls(own, by)
+    except TaximeterError:
+        return [_readable(is_well=False)]
+    return [_readable(is_well=True), *found]
+
+
+def _readable(*, is_well: bool) -> Family:
+    return Family("taximeter_ledger_readable", "gauge", "Whether the ledger could be read.", [Sample({}, int(is_well))])
+
+
+def _fullest(standings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the keys of budgets that have metrics as they are shown, and what is used of each, those closest to their limit first."""
+    shown: set[tuple[str, str]] = set()
+    for one in sorted(standings, key=lambda one: -one["percent"]):
+        by = one.get("by")
+        key = "/".join(one["key"]) if by is not None and _PUBLIC_KEYS.issuperset(by) else ""
+        if (one["budget"], key) not in shown and len(shown) < MOST_KEYS:
+            shown.add((one["budget"], key))
+            yield key, {**one, "ratio": one["percent"] / 100}
 
 
 def _family(metric: _Metric, processes: _Processes) -> Family:
     samples = [Sample(*sample) for labels, stats in processes for sample in _values(metric, labels, stats)]
-    return Family(metric.name, metric.kind, metric.text, samples)
+    return Family(metric.name, metric.kind, metric.text, _summed(samples) if metric.kind == "counter" else samples)
 
 
-def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float | str]]:
+def _summed(samples: Iterable[Sample]) -> list[Sample]:
+    """Return the sums of counters over processes."""
+    sums: dict[tuple[tuple[str, str], ...], Any] = {}
+    for labels, value, _ in samples:
+        key = tuple((name, text) for name, text in labels.items() if name not in _PROCESS_LABELS)
+        sums[key] = sums.get(key, 0) + value
+    return [Sample(dict(key), value) for key, value in sums.items()]
+
+
+def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], Any]]:
     value = stats.get(metric.key)
     if isinstance(value, Mapping):
         yield from (({**labels, metric.label: name}, count) for name, count in value.items())
