@@ -141,21 +141,32 @@ fn ledgers_of_earlier_schemas_are_read_and_migrated() {
                 tags,
             ];
             connection.execute(&query, values).unwrap();
+            // Earlier versions summed exactly. Here each call gets its own row, by its own operation.
+            let operation = crate::event::id::id_text(event.id);
+            let hour = (event.started_at / HOUR) as i64;
+            let (status, cost_status) = (event.status.name(), event.cost_status.name());
+            let cost = cost.unwrap_or("0".to_owned());
+            if version >= 6 {
+                let values = rusqlite::params![
+                    hour, event.provider, event.model, operation, status, cost_status, tokens, cost
+                ];
+                let query = "INSERT INTO hourly VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, 0, 0, 0, 0, ?8, '0')";
+                connection.execute(query, values).unwrap();
+                continue;
+            }
             for dimension in ["", "customer"] {
                 let value = if dimension.is_empty() { "" } else { event.attribution.customer.unwrap_or_default() };
-                // Earlier versions summed exactly. Here each call gets its own row, by its own operation.
-                let operation = crate::event::id::id_text(event.id);
                 let values = rusqlite::params![
-                    (event.started_at / HOUR) as i64,
+                    hour,
                     dimension,
                     value,
                     event.provider,
                     event.model,
                     operation,
-                    event.status.name(),
-                    event.cost_status.name(),
+                    status,
+                    cost_status,
                     tokens,
-                    cost.clone().unwrap_or("0".to_owned()),
+                    cost,
                 ];
                 let query = "INSERT INTO hourly VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, 0, 0, 0, 0, ?10)";
                 connection.execute(query, values).unwrap();

@@ -481,7 +481,16 @@ def test_metrics_need_a_secret_and_are_those_of_the_ledger(server, ledger):
 
 
 def test_metrics_have_budgets_and_delivery_and_hide_what_is_redacted(path):
-    standing = {"budget": "a", "by": ["team"], "key": ["search"], "unit": "usd", "amount": "1", "used": "0.5", "held": "0", "percent": 50.0}
+    standing = {
+        "budget": "a",
+        "by": ["team"],
+        "key": ["search"],
+        "unit": "usd",
+        "amount": "1",
+        "used": "0.5",
+        "held": "0",
+        "percent": 50.0,
+    }
     hidden = {**standing, "budget": "b", "by": ["customer"], "key": ["acme"]}
     ended = ({"journal": "ended", "pid": ""}, {"tracked": 3, "destinations": {"ledger": {"delivered": 3}}})
     running = ({"journal": "x", "pid": "7"}, {"tracked": 4, "destinations": {"ledger": {"delivered": 2, "pending": 2}}})

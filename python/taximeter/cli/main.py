@@ -34,6 +34,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "clickhouse": ("clickhouse",),
     "doctor": ("doctor",),
     "serve": ("serve",),
+    "grafana": ("grafana",),
     "shells": ("completion", "help"),
 }
 """The modules of commands, in the order of the documentation, with the commands of each."""
@@ -44,8 +45,8 @@ GROUPS: Final = {
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
     "care": (
-        "doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "prune", "query", "clickhouse", "completion",
-        "help",
+        "doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "prune", "query", "clickhouse", "grafana",
+        "completion", "help",
     ),
 }  # fmt: skip
 """The commands in the order of the help."""

@@ -50,8 +50,8 @@ function _shtab_taximeter_using
   test "$_shtab_taximeter_cmdpath" = "$argv"
 end
 
-set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore prune ledger 'ledger check' 'ledger compact' query clickhouse 'clickhouse init' 'clickhouse ddl' 'clickhouse check' doctor serve completion help
-set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --before --breakdown --by --cache-read --cache-write --calls --cancelled --cluster --color --columns --crashed --customer --destination --encoding --estimate --every --from --hold-timeout --host --input --key --limit --lines --metrics-by --model --output --per --plot --port --provider --redact --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --to --token-file --tokens --ttl --tz --unavailable --unpriced --until --usage --usd --user --warn-at --watch --webhook --where -n -z
+set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore prune ledger 'ledger check' 'ledger compact' query clickhouse 'clickhouse init' 'clickhouse ddl' 'clickhouse check' doctor serve grafana completion help
+set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --before --breakdown --by --cache-read --cache-write --calls --cancelled --cluster --color --columns --crashed --customer --destination --encoding --estimate --every --from --hold-timeout --host --input --key --limit --lines --metrics-by --model --output --per --plot --port --provider --redact --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --title --to --token-file --tokens --ttl --tz --unavailable --unpriced --until --usage --usd --user --warn-at --watch --webhook --where -n -z
 
 complete -c taximeter -e
 complete -c taximeter -f
@@ -619,7 +619,16 @@ complete -c taximeter -n '_shtab_taximeter_using serve' -l port -x -d 'the port;
 complete -c taximeter -n '_shtab_taximeter_using serve' -l host -x -d 'the address to listen at; others than this machine'"'"'s need --token-file'
 complete -c taximeter -n '_shtab_taximeter_using serve' -l token-file -x -d 'a file with the token of scripts (default: serve.token in the state directory)'
 complete -c taximeter -n '_shtab_taximeter_using serve' -l redact -x -d 'fields whose values are replaced by codes, such as user,session,tag:email'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l metrics-by -x -d 'more labels of calls in /metrics, such as team,feature'
 complete -c taximeter -n '_shtab_taximeter_using serve' -l open -d 'open the page in the browser'
+complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a grafana -d 'Print a board for Grafana, which shows the metrics of serve and doctor.'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -s h -l help -d 'show this help message and exit'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -l state-dir -x -d 'the directory of journals and ledger'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -l json -d 'print JSON'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -s z -l timezone -x -d 'the time zone, such as Europe/Paris or UTC (default: the setting, or the machine'"'"'s)'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -l color -xka "auto always never" -d 'whether to print colours (default: auto)'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -s q -l quiet -d 'print no messages, only data and errors'
+complete -c taximeter -n '_shtab_taximeter_using grafana' -l title -x -d 'the title of the board'
 complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a completion -d 'Print a script that completes the command line in a shell.'
 complete -c taximeter -n '_shtab_taximeter_using completion' -s h -l help -d 'show this help message and exit'
 complete -c taximeter -n '_shtab_taximeter_using completion' -l state-dir -x -d 'the directory of journals and ledger'

@@ -22,6 +22,7 @@ _shtab_taximeter_commands() {
     drain:'Deliver the events of ended processes; exits with 1 if some are left, expired or damaged.'
     errors:'Sum up failed calls by the class of their error, and by model.'
     export:'Print every call, as JSON lines or CSV.'
+    grafana:'Print a board for Grafana, which shows the metrics of serve and doctor.'
     help:'Print the help of a command.'
     hourly:'Sum up calls by hour, by default of the last 24 hours.'
     journals:'List the journals and their waiting events; drop or requeue events.'
@@ -429,6 +430,19 @@ _shtab_taximeter_export_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_taximeter_export_defaults_added=0
 
+_shtab_taximeter_grafana_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  "--title[the title of the board]:TEXT:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_grafana_defaults_added=0
+
 _shtab_taximeter_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--state-dir[the directory of journals and ledger]:DIR:"
@@ -776,6 +790,7 @@ _shtab_taximeter_serve_options=(
   "--host[the address to listen at\; others than this machine\'s need --token-file]:ADDRESS:"
   "--token-file[a file with the token of scripts (default\: serve.token in the state directory)]:FILE:"
   "--redact[fields whose values are replaced by codes, such as user,session,tag\:email]:FIELDS:"
+  "--metrics-by[more labels of calls in \/metrics, such as team,feature]:FIELDS:"
   "--open[open the page in the browser]"
 )
 
@@ -976,6 +991,7 @@ _shtab_taximeter() {
         drain) _arguments -C -s $_shtab_taximeter_drain_options ;;
         errors) _arguments -C -s $_shtab_taximeter_errors_options ;;
         export) _arguments -C -s $_shtab_taximeter_export_options ;;
+        grafana) _arguments -C -s $_shtab_taximeter_grafana_options ;;
         help) _arguments -C -s $_shtab_taximeter_help_options ;;
         hourly) _arguments -C -s $_shtab_taximeter_hourly_options ;;
         journals) _shtab_taximeter_journals ;;
