@@ -14,6 +14,7 @@ import bench_faults
 import bench_instrument
 import bench_instrument_peers
 import bench_ledger
+import bench_page
 import bench_price
 import bench_process
 import bench_tokens
@@ -23,6 +24,7 @@ BENCHES = {
     "track": bench_track.main,
     "price": bench_price.main,
     "ledger": bench_ledger.main,
+    "page": bench_page.main,
     "process": bench_process.main,
     "delivery": bench_delivery.main,
     "faults": bench_faults.main,

@@ -409,6 +409,18 @@ def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):
     filtered.close()
 
 
+def test_a_live_stream_that_is_far_behind_goes_on_with_the_newest_calls(live, meter, monkeypatch):
+    monkeypatch.setattr("taximeter.dashboard.live._MOST_BEHIND", 50)
+    monkeypatch.setattr("taximeter.dashboard.live._MOST", 20)
+    for number in range(100):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+    events_of(meter)
+    stream = Events(live, last="1")
+    assert stream.message() == 80
+    assert [stream.message()["input_tokens"] for _ in range(20)] == list(range(80, 100))
+    stream.close()
+
+
 def test_live_streams_are_limited_and_make_place_again(live):
     live._dashboard._live.places = threading.BoundedSemaphore(3)
     streams = [Events(live) for _ in range(3)]

@@ -22,7 +22,9 @@ __all__ = ["Live"]
 log = logging.getLogger("taximeter")
 
 _MOST: Final = 500
-"""The most calls of one message."""
+"""The most calls of one look at the ledger: more than a reader can follow, and little work beside a fast writer."""
+_MOST_BEHIND: Final = 5_000
+"""How many calls a stream may be behind. Then it goes on with the newest ones, and sends how many it left out."""
 _RETRY_MS: Final = 2000
 _PLACE: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,3}))?", re.ASCII)
 """The id of a message: the number after which its page begins, and the place of its call in the page."""
@@ -79,6 +81,7 @@ class Stream:
         self._live, self._source, self._where, self._after = live, source, where, after
         self._is_new = True
         self._is_open = True
+        self._is_full = False
 
     def __iter__(self) -> Stream:
         return self
@@ -86,7 +89,12 @@ class Stream:
     def __next__(self) -> bytes:
         live, silent_since = self._live, time.monotonic()
         while self._is_open:
+            if self._is_full:
+                self._is_full = False
+                time.sleep(live.every)
             try:
+                if left_out := self._left_out():
+                    return f"event: left-out\nid: {self._after}\ndata: {left_out}\n\n".encode()
                 begin = self._after
                 events, self._after = self._source.arrivals(begin, _MOST, where=self._where)
             except LedgerError as error:
@@ -95,6 +103,7 @@ class Stream:
                 break
             if events and (messages := self._messages(begin, events)):
                 self._is_new = False
+                self._is_full = len(events) == _MOST
                 return messages.encode()
             if self._is_new:
                 self._is_new = False
@@ -105,6 +114,16 @@ class Stream:
                 break
             time.sleep(live.every)
         raise StopIteration
+
+    def _left_out(self) -> int:
+        """Skip calls if the stream is far behind. Return how many."""
+        if self._after is None or not self._source.is_file:
+            return 0
+        _, last = self._source.arrivals(None)
+        if last - self._after <= _MOST_BEHIND:
+            return 0
+        before, self._after, self._skipped = self._after, last - _MOST, 0
+        return self._after - before
 
     def _messages(self, begin: int | None, events: Sequence[Event]) -> str:
         first, self._skipped = self._skipped, 0

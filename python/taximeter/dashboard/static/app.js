@@ -9,6 +9,7 @@ const BASE = new URL("./", location.href).pathname;
 const TOP = 10;
 const LOOK_AGAIN = 5000;
 const MOST_LIVE = 500;
+const DRAW_EVERY = 150;
 const OPERATORS = [["=", "is"], ["!=", "is not"], ["~", "contains"], [">", "is above"], ["<", "is below"]];
 
 let meta = null;
@@ -197,8 +198,9 @@ function toggleLive() {
   stream.addEventListener("message", (event) => {
     arrived.push(JSON.parse(event.data));
     // Many calls at once are drawn once.
-    if (arrived.length === 1) requestAnimationFrame(drawArrived);
+    if (arrived.length === 1) setTimeout(drawArrived, DRAW_EVERY);
   });
+  stream.addEventListener("left-out", (event) => announce(`${event.data} calls came too fast to be shown.`));
   stream.addEventListener("error", () => {
     if (stream?.readyState !== EventSource.CLOSED) return;
     stream = null;
@@ -213,6 +215,7 @@ function toggleLive() {
 function drawArrived() {
   const known = new Set(shownCalls.map((one) => one.id));
   const fresh = arrived.splice(0).filter((one) => !known.has(one.id));
+  if (!stream) return;
   shownCalls = [...fresh.toReversed(), ...shownCalls].slice(0, MOST_LIVE);
   redrawCalls();
 }
