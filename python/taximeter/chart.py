@@ -9,8 +9,9 @@ can tell colours apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from os import PathLike, fspath
 from pathlib import Path
@@ -49,12 +50,20 @@ STYLE: Final = (
 ) + _RULES
 """The style sheet of charts. The variables `--taximeter-0` to `--taximeter-8` change the colours of series; the last one is grey."""
 
+_PNG_SCALE: Final = 2
+_PROBE: Final = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20" font-size="12" font-family="sans-serif">{}</svg>'
+_FAMILIES: Final[tuple[str, ...]] = (
+    "Arial", "DejaVu Sans", "Liberation Sans", "Noto Sans", "Arimo", "Helvetica", "Helvetica Neue", "Segoe UI", "Verdana", "Roboto",
+    "Open Sans", "Ubuntu", "Ubuntu Sans", "Cantarell", "Adwaita Sans", "Inter", "Lato", "Carlito", "FreeSans", "Nimbus Sans",
+    "Source Sans 3", "Fira Sans", "DejaVu Serif", "Liberation Serif", "Noto Serif", "Times New Roman", "DejaVu Sans Mono",
+)  # fmt: skip
+"""Families for the text of PNG files. The library leaves out text, and says nothing, if a machine has none that the text
+names, nor the one that stands for `sans-serif`."""
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 _COLUMN: Final = 6.9
 """Pixels that a column of text takes at the size of labels, 12 pixels, in the wider fonts of `_FONT`."""
 _NAME: Final = 32
 _SIZE: Final = (760, 320)
-_PNG_SCALE: Final = 2  # sharp on most screens
 _MOST_TITLES: Final = 4000  # with more, browsers become slow
 _MOST_MARKERS: Final = 60
 
@@ -89,7 +98,7 @@ class Chart:
         Raises:
             ValueError: The path has another ending.
             ModuleNotFoundError: The path ends with `.png`, and `resvg-py` is not installed.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written, or the path ends with `.png` and the machine has no font.
         """
         name = fspath(path)
         if name.lower().endswith(".svg"):
@@ -355,4 +364,18 @@ def _png(markup: str) -> bytes:
         import resvg_py  # noqa: PLC0415 - only for PNG files
     except ModuleNotFoundError:
         raise ModuleNotFoundError("path: PNG files need resvg-py; run pip install 'taximeter[png]', or save as .svg") from None
-    return bytes(resvg_py.svg_to_bytes(svg_string=markup, zoom=_PNG_SCALE, background="white"))
+    family = _family(resvg_py.svg_to_bytes) if "<text" in markup else _FAMILIES[0]
+    if family is None:
+        raise OSError(
+            "path: PNG files need a font, and this machine has none of the usual ones; install one, such as Debian's package "
+            "fonts-dejavu-core, or save as .svg"
+        )
+    return bytes(resvg_py.svg_to_bytes(svg_string=markup, zoom=_PNG_SCALE, background="white", sans_serif_family=family))
+
+
+@cache
+def _family(draw: Callable[..., Iterable[int]]) -> str | None:
+    """Return a family with which text appears; `None` if there is none."""
+    empty = draw(svg_string=_PROBE.format(""), background="white")
+    text = _PROBE.format('<text x="2" y="15">Mg</text>')
+    return next((name for name in _FAMILIES if draw(svg_string=text, background="white", sans_serif_family=name) != empty), None)

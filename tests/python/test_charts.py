@@ -187,6 +187,28 @@ def test_a_chart_is_saved_as_svg_or_png(tmp_path, monkeypatch):
     assert not (tmp_path / "b.png").exists()
 
 
+def test_the_text_of_a_png_appears_or_the_error_says_what_to_install(tmp_path, monkeypatch):
+    import resvg_py
+
+    drawn = chart.bars(["a"], {"x": [1]}, title="t")
+    original = resvg_py.svg_to_bytes
+    drawn.save(tmp_path / "a.png")
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", lambda **given: original(skip_system_fonts=True, **given))
+    with pytest.raises(OSError, match="fonts-dejavu-core"):
+        drawn.save(tmp_path / "b.png")
+    assert not (tmp_path / "b.png").exists()
+    # A sparkline has no text.
+    chart.sparkline([1, 2], title="t").save(tmp_path / "c.png")
+    # A machine whose only font is one that charts do not name.
+    serif = subprocess.run(["fc-list", ":family=DejaVu Serif:style=Book", "file"], capture_output=True, text=True, check=False).stdout
+    if serif:
+        font = serif.splitlines()[0].partition(":")[0]
+        monkeypatch.setattr(resvg_py, "svg_to_bytes", lambda **given: original(skip_system_fonts=True, font_files=[font], **given))
+        bare = original(svg_string=drawn.markup, zoom=2, background="white", skip_system_fonts=True, font_files=[font])
+        drawn.save(tmp_path / "d.png")
+        assert len((tmp_path / "d.png").read_bytes()) > len(bare)
+
+
 def test_a_series_of_another_length_is_an_error():
     with pytest.raises(ValueError, match="'x' has 1 values for 2 labels"):
         chart.bars(["a", "b"], {"x": [1]}, title="t")

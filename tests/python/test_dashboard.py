@@ -270,6 +270,20 @@ def test_bins_equal_brute_force_where_the_clocks_change(changes, zone, unit):
         assert sum(expected.values()) == get(server, "summary", tz=zone, since=since, until=until)["total"]["input_tokens"]
 
 
+def test_a_period_in_days_can_begin_at_midnight(server, ledger):
+    place = ZoneInfo("Asia/Kolkata")
+    begin = datetime.now(place).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=7)
+    expected = ledger.report((), since=begin).total
+    for panel in ("summary", "top", "errors"):
+        found = get(server, panel, since="7d", tz="Asia/Kolkata", start="day", where=["status=error"] if panel == "errors" else [])
+        assert datetime.fromisoformat(found["since"]) == begin
+    whole = get(server, "summary", since="7d", tz="Asia/Kolkata", start="day")
+    assert whole["total"]["calls"] == expected.calls
+    series = get(server, "series", since="7d", tz="Asia/Kolkata", metric="calls", by="", bin="day")
+    assert sum(series["series"][0]["values"]) == expected.calls
+    assert get(server, "summary", since="5h", start="day")["total"]["calls"] == ledger.report((), since="5h").total.calls
+
+
 def test_filters_are_those_of_the_command_line(server, ledger):
     found = get(server, "summary", where=["model=gpt-4o,nosuch", "user!=u1", "input_tokens>1050"])
     expected = ledger.report(
@@ -568,7 +582,7 @@ def test_json_is_ascii_and_names_come_back_as_they_are(server):
     ("target", "message"),
     [
         ("top?by=modle", "did you mean 'model'"), ("series?metric=cots", "metric"), ("series?bin=dya", "did you mean 'day'"), ("top?limit=0", "limit"),
-        ("top?limit=501", "500"), ("top?limit=1e3", "limit"), ("summary?sicne=1d", "did you mean 'since'"), ("summary?since=1d&since=2d", "twice"),
+        ("top?limit=501", "500"), ("top?limit=1e3", "limit"), ("summary?start=dya", "did you mean 'day'"), ("summary?sicne=1d", "did you mean 'since'"), ("summary?since=1d&since=2d", "twice"),
         ("summary?since=never", "since"), ("summary?tz=Mars", "tz"), ("summary?where=nosuch%3D1", "where"), ("top?sort=colour", "colour"),
         ("series?bin=hour&since=all&where=model%3D" + "x" * 9000, "the most are"), ("series?since=2026-01-01&until=2026-11-01&bin=hour", "750"),
         ("summary?" + "&".join(["where=model%3Dx"] * 101), "100 fields"),

@@ -72,6 +72,8 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
     if report.since is not None:
         until = report.until or datetime.now(state.zone)
         start = report.since - (until - report.since)
+        if state.is_whole:
+            start = start.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
         earliest = datetime.fromtimestamp(0, timezone.utc)
         before = source.report((), since=max(start, earliest), until=report.since, where=state.where, tz=state.zone).to_dict()[
             "total"

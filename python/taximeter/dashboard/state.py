@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +12,7 @@ from ..fields import unknown_name
 from ..ledger import Row
 from ..ledger.filters import Condition
 from ..ledger.where import GROUPS, check_field, condition
+from ..moments import midnight, starts_in_a_day, unix_ns
 from ..zones import UNITS, zone
 from .http import Request, RequestError
 
@@ -21,17 +22,18 @@ METRICS: Final = tuple(field.name for field in fields(Row) if field.name != "key
 """The sums that panels show."""
 _DEFAULTS: Final = {
     "since": "30d", "until": "", "tz": "", "by": "model", "bin": "auto", "metric": "cost_usd", "sort": "", "top": "8", "limit": "50",
-    "offset": "0", "after": "", "width": "760",
+    "offset": "0", "after": "", "width": "760", "start": "exact",
 }  # fmt: skip
 _MOST: Final = {"top": 50, "limit": 500, "offset": 1_000_000, "width": 2_400}
 _EVERYTHING: Final = "all"
+_STARTS: Final = ("exact", "day")
 
 
 @dataclass(frozen=True)
 class State:
     """The state of the page."""
 
-    since: str | None
+    since: str | datetime | None
     """When the period begins, as `Ledger.report` takes it; `None` for the first call."""
     until: str | None
     """When it ends; `None` for now."""
@@ -57,6 +59,9 @@ class State:
     """The place after which a page of calls begins; empty for the newest."""
     width: int
     """The width of a chart in pixels."""
+    is_whole: bool = False
+    """Whether a number of days before now begins at midnight, and the period before it at a whole hour. Then every panel of a page
+    has the days of its charts, and no panel has to read the calls of a part of an hour."""
 
     @classmethod
     def of(cls, request: Request, own_zone: tzinfo, redacted: Collection[str] = ()) -> State:
@@ -91,18 +96,23 @@ class State:
     def _parsed(cls, texts: Mapping[str, str], conditions: Collection[str], own_zone: tzinfo, redacted: Collection[str]) -> State:
         if texts["by"]:
             check_field("by", texts["by"], GROUPS)
-        for name, known in (("metric", METRICS), ("bin", ("auto", *UNITS))):
+        for name, known in (("metric", METRICS), ("bin", ("auto", *UNITS)), ("start", _STARTS)):
             if texts[name] not in known:
                 raise ValueError(f"{name}: {unknown_name(texts[name], known)}")
         where = tuple(condition(text, "where") for text in conditions)
         for name, _ in where:
             if name in redacted:
                 raise ValueError(f"where: the values of {name} are redacted, so it cannot be filtered by")
+        place = zone("tz", texts["tz"]) if texts["tz"] else own_zone
+        since: str | datetime | None = None if texts["since"] == _EVERYTHING else texts["since"] or _DEFAULTS["since"]
+        is_whole = texts["start"] == "day"
+        if is_whole and starts_in_a_day(since) and (begin := unix_ns("since", since, place)) is not None:
+            since = datetime.fromtimestamp(midnight(begin, place) / 1e9, place)
         numbers = {name: _number(name, texts[name]) for name in _MOST}
         return cls(
-            None if texts["since"] == _EVERYTHING else texts["since"] or _DEFAULTS["since"],
+            since,
             texts["until"] or None,
-            zone("tz", texts["tz"]) if texts["tz"] else own_zone,
+            place,
             texts["by"],
             texts["bin"],
             texts["metric"],
@@ -113,6 +123,7 @@ class State:
             numbers["offset"],
             texts["after"],
             numbers["width"],
+            is_whole,
         )
 
 

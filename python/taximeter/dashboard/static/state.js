@@ -40,7 +40,7 @@ export function read() {
 export const address = (state) => encoded(state, { ...DEFAULTS, ...ORDER }, {});
 
 /** The query of a question to the server. Latencies have no sum, so where there is one, they are ordered by the cost. */
-export const query = (state, more = {}) => encoded({ ...state, metric: state.metric === "latency_ms" ? DEFAULTS.metric : state.metric }, DEFAULTS, more);
+export const query = (state, more = {}) => encoded({ ...state, metric: state.metric === "latency_ms" ? DEFAULTS.metric : state.metric }, DEFAULTS, { start: "day", ...more });
 
 function encoded(state, names, more) {
   const found = new URLSearchParams();
