@@ -11,6 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 import taximeter
+from taximeter import exposition
+from taximeter.dashboard.metrics import Paced
 from taximeter.ledger import metrics
 
 HOSTILE = ['a"b', "back\\slash", "new\nline", "\x1b[2J", "株式会社", "", "{x}"]
@@ -177,6 +179,23 @@ def test_the_first_combinations_of_labels_keep_their_names(meter, state, monkeyp
     with taximeter.Meter(state_dir=state) as later:
         after = values(later.prometheus(by=["team"]), "taximeter_calls_total")
     assert after == {**found, other: found[other] + 100}
+
+
+def test_a_large_ledger_is_not_read_by_every_scrape():
+    times, made = iter([0, 3, 4, 62, 63, 64, 66, 67]), []
+    paced = Paced(clock=lambda: next(times))
+
+    def make():
+        made.append(len(made))
+        return [exposition.Family("taximeter_x", "gauge", "A number.", [exposition.Sample({}, made[-1])])]
+
+    def fail():
+        raise ValueError
+
+    assert [paced.families(make)[0].samples[0].value for _ in range(3)] == [0, 0, 0]  # at 0 to 3, 4 and 62
+    with pytest.raises(ValueError):
+        paced.families(fail)  # at 63
+    assert [paced.families(make)[0].samples[0].value for _ in range(2)] == [1, 1]  # at 64 to 66, and 67
 
 
 def test_labels_are_checked_and_a_damaged_ledger_is_said(meter, state, cli):

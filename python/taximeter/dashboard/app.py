@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..chart import Chart, bars, lines, ranking
 from ..errors import ConfigError, LedgerError
-from ..exposition import OPENMETRICS, PLAIN, expose, wants_openmetrics
+from ..exposition import OPENMETRICS, PLAIN, Family, expose, wants_openmetrics
 from ..ledger.metrics import check_labels
 from ..ledger.notebook import ticks
 from ..meter import prometheus
@@ -19,6 +19,7 @@ from ..scale import Unit
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
+from .metrics import Paced
 from .panels import PANELS, call, latency_series_of, ranked, series_of
 from .panels import budgets as budgets_panel
 from .prices import explanation
@@ -76,6 +77,7 @@ class Dashboard:
         self._processes = processes
         check_labels(metrics_by)
         self._metrics_by = tuple(metrics_by)
+        self._paced = Paced()
         self._redaction = Redaction(redact)
         self._live = Live(self._readers.make, self._redaction)
 
@@ -159,15 +161,18 @@ class Dashboard:
     def _metrics(self, request: Request) -> Response:
         processes = self._processes() if self._processes else ()
         families = prometheus.families(processes, self._budgets() if self._budgets else ())
+        families += self._paced.families(lambda: self._of_ledger(request))
+        is_openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        text = expose(self._redaction.families(families), is_openmetrics=is_openmetrics)
+        return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
+
+    def _of_ledger(self, request: Request) -> list[Family]:
         with self._readers.one(request.is_gone) as source:
             if not source.is_file:
                 raise RequestError(
                     HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
                 )
-            families += prometheus.of_source(source, self._metrics_by)
-        is_openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-        text = expose(self._redaction.families(families), is_openmetrics=is_openmetrics)
-        return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
+            return prometheus.of_source(source, self._metrics_by)
 
     def _follow(self, request: Request) -> Response:
         with self._readers.one(request.is_gone) as source:
