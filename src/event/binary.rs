@@ -387,7 +387,16 @@ fn take_pair(bytes: &[u8]) -> Result<(&str, &str), DecodeError> {
     Ok((text(key)?, text(value)?))
 }
 
+#[inline]
 fn take_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
+    // Nearly all are lengths of short texts.
+    match bytes {
+        [byte @ ..0x80, rest @ ..] => Ok((u64::from(*byte), rest)),
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * index);
