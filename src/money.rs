@@ -70,15 +70,101 @@ impl Sum for Usd {
 impl fmt::Display for Usd {
     /// Writes the shortest exact decimal: no exponent, no trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = 10_u128.pow(SCALE);
-        let magnitude = self.0.unsigned_abs();
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let (whole, fraction) = (magnitude / one, magnitude % one);
-        if fraction == 0 {
-            return write!(f, "{sign}{whole}");
+        f.write_str(UsdText::new(*self).as_str())
+    }
+}
+
+/// An amount as text, the shortest exact decimal, without an allocation: delivery writes one or two for each event.
+#[derive(Clone)]
+pub struct UsdText {
+    bytes: [u8; Self::LENGTH],
+    start: u8,
+    end: u8,
+    /// The amount as an integer of 10⁻¹² USD, if it is one and a double holds it exactly.
+    picodollars: Option<i64>,
+}
+
+impl UsdText {
+    /// The most bytes: a sign, 15 digits, a point and 24 decimals.
+    const LENGTH: usize = 41;
+    /// The place of the first decimal.
+    const DECIMALS: usize = Self::LENGTH - SCALE as usize;
+    /// Half of the decimals, which fit a `u64`.
+    const HALF: u64 = 10_u64.pow(SCALE / 2);
+
+    /// The text of an amount.
+    #[must_use]
+    pub fn new(amount: Usd) -> Self {
+        const ONE: u128 = 10_u128.pow(SCALE);
+        let magnitude = amount.0.unsigned_abs();
+        // A division of 128 bits takes longer than all else, and few calls cost a dollar.
+        let (whole, fraction) =
+            if magnitude < ONE { (0, magnitude) } else { ((magnitude / ONE) as u64, magnitude % ONE) };
+        let (high, low) = ((fraction / u128::from(Self::HALF)) as u64, (fraction % u128::from(Self::HALF)) as u64);
+        let mut bytes = [b'0'; Self::LENGTH];
+        let mut end = Self::DECIMALS - 1;
+        if fraction != 0 {
+            bytes[end] = b'.';
+            end = Self::DECIMALS + SCALE as usize / 2;
+            put_digits(&mut bytes[Self::DECIMALS..end], high);
+            if low != 0 {
+                put_digits(&mut bytes[end..], low);
+                end = Self::LENGTH;
+            }
+            while bytes[end - 1] == b'0' {
+                end -= 1;
+            }
         }
-        let digits = format!("{fraction:024}");
-        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+        let mut start = Self::DECIMALS - 2;
+        let mut left = whole;
+        while left >= 10 {
+            bytes[start] = b'0' + (left % 10) as u8;
+            left /= 10;
+            start -= 1;
+        }
+        bytes[start] = b'0' + left as u8;
+        if amount.0 < 0 {
+            start -= 1;
+            bytes[start] = b'-';
+        }
+        let picodollars = (low == 0 && whole < 9_000).then(|| {
+            let magnitude = (whole * Self::HALF + high) as i64;
+            if amount.0 < 0 { -magnitude } else { magnitude }
+        });
+        Self { bytes, start: start as u8, end: end as u8, picodollars }
+    }
+
+    /// The text as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..usize::from(self.end)]
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // All bytes are ASCII.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The double that is nearest to the amount.
+    #[must_use]
+    pub fn nearest(&self) -> f64 {
+        match self.picodollars {
+            // Both numbers are exact, so the quotient is rounded once.
+            Some(amount) => amount as f64 / Self::HALF as f64,
+            None => self.as_str().parse().unwrap_or_default(),
+        }
+    }
+}
+
+/// Fills `bytes` with the last digits of a number.
+fn put_digits(bytes: &mut [u8], mut number: u64) {
+    let (pairs, _) = bytes.as_chunks_mut::<2>();
+    for pair in pairs.iter_mut().rev() {
+        let two = (number % 100) as u8;
+        number /= 100;
+        *pair = [b'0' + two / 10, b'0' + two % 10];
     }
 }
 
@@ -130,6 +216,9 @@ mod tests {
         for text in ["0", "1", "-1.5", "0.000000000000000000000001", "170000000000000.25"] {
             assert_eq!(text.parse::<Usd>().unwrap().to_string(), text);
         }
+        let ends = [i128::MIN, i128::MAX].map(|units| Usd::from_units(units).to_string());
+        assert_eq!(ends[0], "-170141183460469.231731687303715884105728");
+        assert_eq!(ends[1], "170141183460469.231731687303715884105727");
         assert_eq!("1.500".parse::<Usd>().unwrap().to_string(), "1.5");
     }
 
@@ -146,6 +235,14 @@ mod tests {
         fn an_amount_survives_a_round_trip_through_text(units in any::<i128>().prop_map(|n| n / 2)) {
             let amount = Usd::from_units(units);
             prop_assert_eq!(amount.to_string().parse::<Usd>().unwrap(), amount);
+        }
+
+        #[test]
+        fn the_nearest_double_is_that_of_the_text(units in any::<i128>(), shift in 0_u32..=126, is_round in any::<bool>()) {
+            let small = units >> shift;
+            let units = if is_round { small / 10_i128.pow(12) * 10_i128.pow(12) } else { small };
+            let text = UsdText::new(Usd::from_units(units));
+            prop_assert_eq!(text.nearest().to_bits(), text.as_str().parse::<f64>().unwrap().to_bits());
         }
     }
 }

@@ -7,13 +7,14 @@
 //! ExportTraceServiceRequest {1: ResourceSpans {1: Resource, 2: ScopeSpans {1: InstrumentationScope, 2: Span, 2: Span, …}}}
 //! ```
 
+mod fields;
 mod response;
 mod span;
 mod wire;
 
 use self::response::{error_message, partial_success};
-use self::span::{Span, Texts};
-use self::wire::{Value, put_attribute, put_bytes, put_head};
+use self::span::{Span, TYPICAL_LENGTH};
+use self::wire::{Value, put_bytes, put_message, put_pair};
 use super::format::{Format, Options, Protocol};
 use super::limits::BatchLimits;
 use super::request::HttpRequest;
@@ -24,8 +25,6 @@ use crate::event::UsageEvent;
 const CONTENT_TYPE: &str = "application/x-protobuf";
 /// The dialect without attributes that only single receivers read.
 const PLAIN_DIALECT: &str = "genai";
-/// Bytes of one span, roughly. Only the first allocation depends on it.
-const TYPICAL_LENGTH: usize = 1_280;
 
 /// The entry of this format in the table.
 pub(super) const FORMAT: Format = Format::new("otlp", true, |options| Box::new(Otlp::new(options)));
@@ -45,7 +44,7 @@ impl Otlp {
     pub fn new(options: &Options) -> Self {
         let mut attributes = Vec::new();
         for (key, value) in &options.resource {
-            put_attribute(&mut attributes, 1, ("", key), Value::Text(value));
+            put_pair(&mut attributes, 1, (b"", key.as_bytes()), Value::Text(value.as_bytes()));
         }
         let mut this = Self {
             is_plain: options.dialect.as_deref() == Some(PLAIN_DIALECT),
@@ -64,19 +63,19 @@ impl Otlp {
 
 impl Protocol for Otlp {
     fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
-        let mut spans = Vec::with_capacity(events.len() * TYPICAL_LENGTH);
-        let mut texts = Texts::default();
-        for event in events {
-            Span::new(event, &mut texts, self.is_plain).put(&mut spans, 2);
-        }
-        let scope_spans = self.scope.len() + spans.len();
-        let mut inner = Vec::new();
-        put_head(&mut inner, 2, scope_spans);
-        let mut body = Vec::with_capacity(self.resource.len() + scope_spans + 32);
-        put_head(&mut body, 1, self.resource.len() + inner.len() + scope_spans);
-        for part in [&self.resource, &inner, &self.scope, &spans] {
-            body.extend_from_slice(part);
-        }
+        // Nearly all spans have 700 to 1,100 bytes. Only the room for the lengths of the whole depends on it.
+        let likely = events.len() * 900;
+        let mut body = Vec::with_capacity(self.resource.len() + self.scope.len() + events.len() * TYPICAL_LENGTH);
+        let mut scratch = Vec::new();
+        put_message(&mut body, 1, likely, |body| {
+            body.extend_from_slice(&self.resource);
+            put_message(body, 2, likely, |body| {
+                body.extend_from_slice(&self.scope);
+                for event in events {
+                    Span::new(event, self.is_plain).put(body, 2, &mut scratch);
+                }
+            });
+        });
         vec![HttpRequest::post(CONTENT_TYPE, body)]
     }
 

@@ -1,6 +1,6 @@
 //! What a receiver of OTLP answers: `ExportTraceServiceResponse` or, with an error, `google.rpc.Status` or plain text.
 
-use super::wire::{Field, Fields};
+use super::fields::{Field, Fields};
 
 /// The number of rejected spans, and the receiver's message about them, in an `ExportTraceServiceResponse`.
 ///

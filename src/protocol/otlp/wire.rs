@@ -1,20 +1,21 @@
-//! Protobuf's wire format, as far as OTLP needs it: <https://protobuf.dev/programming-guides/encoding/>.
+//! Writes protobuf's wire format, as far as OTLP needs it: <https://protobuf.dev/programming-guides/encoding/>.
 
 /// The value of an attribute.
 #[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
-    Text(&'a str),
-    Bool(bool),
+    Text(&'a [u8]),
     Int(u64),
     Double(f64),
     /// An array of texts.
     Texts(&'a [&'a str]),
 }
 
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const BYTES: u64 = 2;
-const FIXED32: u64 = 5;
+pub(super) const VARINT: u64 = 0;
+pub(super) const FIXED64: u64 = 1;
+pub(super) const BYTES: u64 = 2;
+
+/// The field `attributes` of a span.
+const ATTRIBUTES: u64 = 9;
 
 /// Bytes of a number in base 128.
 const fn varint_length(value: u64) -> usize {
@@ -33,7 +34,10 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         length += 1;
     }
     buffer[length] = value as u8;
-    out.extend_from_slice(&buffer[..=length]);
+    // Copying a constant number of bytes and taking some back is faster than copying a variable number.
+    let end = out.len() + length + 1;
+    out.extend_from_slice(&buffer);
+    out.truncate(end);
 }
 
 /// The bytes of a field with a length: its tag, its length and its content.
@@ -45,21 +49,31 @@ const fn field_length(content: usize) -> usize {
 /// Writes what precedes the content of a field with a length.
 #[inline]
 pub(super) fn put_head(out: &mut Vec<u8>, field: u64, length: usize) {
-    put_varint(out, field << 3 | BYTES);
+    out.push((field << 3 | BYTES) as u8);
     put_varint(out, length as u64);
 }
 
 /// Writes a field with a message whose length is known once it is written.
-pub(super) fn put_message(out: &mut Vec<u8>, field: u64, write: impl FnOnce(&mut Vec<u8>)) {
-    /// Bytes of the length of most spans, which have 128 to 16,383 bytes.
-    const ROOM: usize = 2;
-    put_varint(out, field << 3 | BYTES);
+///
+/// `likely` is a guess of the length. A wrong guess costs time only: if the length takes more or fewer bytes than that of the guess, the
+/// message is moved.
+#[inline]
+pub(super) fn put_message(out: &mut Vec<u8>, field: u64, likely: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    put_head(out, field, likely);
     let start = out.len();
-    out.extend_from_slice(&[0; ROOM]);
     write(out);
-    let mut length = Vec::new();
-    put_varint(&mut length, (out.len() - start - ROOM) as u64);
-    out.splice(start..start + ROOM, length);
+    let (length, room) = (out.len() - start, varint_length(likely as u64));
+    if varint_length(length as u64) == room {
+        let mut left = length;
+        for (place, byte) in out[start - room..start].iter_mut().enumerate() {
+            *byte = left as u8 & 0x7f | if place + 1 < room { 0x80 } else { 0 };
+            left >>= 7;
+        }
+    } else {
+        let mut digits = Vec::new();
+        put_varint(&mut digits, length as u64);
+        out.splice(start - room..start, digits);
+    }
 }
 
 /// Writes a field of bytes or of text.
@@ -71,15 +85,15 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
 
 /// Writes a field of eight bytes.
 #[inline]
-pub(super) fn put_fixed64(out: &mut Vec<u8>, field: u64, value: u64) {
-    put_varint(out, field << 3 | FIXED64);
+fn put_fixed64(out: &mut Vec<u8>, field: u64, value: u64) {
+    out.push((field << 3 | FIXED64) as u8);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// Writes a field with a number in base 128.
 #[inline]
-pub(super) fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
-    put_varint(out, field << 3 | VARINT);
+fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
+    out.push((field << 3 | VARINT) as u8);
     put_varint(out, value);
 }
 
@@ -88,7 +102,6 @@ impl Value<'_> {
     fn length(&self) -> usize {
         match self {
             Self::Text(text) => field_length(text.len()),
-            Self::Bool(_) => 2,
             Self::Int(value) => 1 + varint_length(*value),
             Self::Double(_) => 9,
             Self::Texts(texts) => field_length(texts_length(texts)),
@@ -98,8 +111,7 @@ impl Value<'_> {
     /// Writes the message `AnyValue`.
     fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Text(text) => put_bytes(out, 1, text.as_bytes()),
-            Self::Bool(value) => put_number(out, 2, u64::from(*value)),
+            Self::Text(text) => put_bytes(out, 1, text),
             Self::Int(value) => put_number(out, 3, *value),
             Self::Double(value) => put_fixed64(out, 4, value.to_bits()),
             Self::Texts(texts) => {
@@ -119,77 +131,121 @@ fn texts_length(texts: &[&str]) -> usize {
 }
 
 /// Writes a field with the message `KeyValue`. The key comes in two parts, so that a prefix needs no buffer.
-#[inline]
-pub(super) fn put_attribute(out: &mut Vec<u8>, field: u64, (prefix, name): (&str, &str), value: Value<'_>) {
+pub(super) fn put_pair(out: &mut Vec<u8>, field: u64, (prefix, name): (&[u8], &[u8]), value: Value<'_>) {
     let (key, content) = (prefix.len() + name.len(), value.length());
     put_head(out, field, field_length(key) + field_length(content));
     put_head(out, 1, key);
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(name);
     put_head(out, 2, content);
     value.put(out);
 }
 
-/// A field of a message that is read.
-pub(super) enum Field<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    /// A field of a fixed width, which no response has that is read here.
-    Other,
+/// Writes an attribute of a span whose key is not constant.
+pub(super) fn put_named(out: &mut Vec<u8>, prefix: &str, name: &str, value: Value<'_>) {
+    put_pair(out, ATTRIBUTES, (prefix.as_bytes(), name.as_bytes()), value);
 }
 
-/// The fields of a message. Ends at the first byte that is no protobuf; [`Fields::is_whole`] tells whether it was the end.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+/// The type of an attribute's value, as the tag of the field of `AnyValue` that holds it.
+pub(super) const TEXT: u8 = 1 << 3 | BYTES as u8;
+pub(super) const BOOL: u8 = 2 << 3 | VARINT as u8;
+pub(super) const INT: u8 = 3 << 3 | VARINT as u8;
+pub(super) const DOUBLE: u8 = 4 << 3 | FIXED64 as u8;
 
-impl<'a> Fields<'a> {
-    /// Whether everything was read.
-    pub(super) fn is_whole(&self) -> bool {
-        self.0.is_empty()
+/// An attribute of a span with a constant key, up to its value. Zeros stand for the lengths, which the functions below write.
+///
+/// ```text
+/// 0           attributes, its length
+/// 2           key, its length, its bytes
+/// key + 4     value, its length
+/// key + 6     the type of the value; if it is a text, its length
+/// ```
+///
+/// Nearly all attributes take less than 128 bytes, so that each of these lengths is one byte. The functions write the others by
+/// [`put_named`].
+pub(super) const fn frame<const LENGTH: usize>(key: &str, kind: u8) -> [u8; LENGTH] {
+    let key = key.as_bytes();
+    assert!(LENGTH == key.len() + if kind == TEXT { 8 } else { 7 });
+    // A frame with the largest number fits in a length of one byte.
+    assert!(LENGTH + 8 < SHORT);
+    let mut frame = [0; LENGTH];
+    frame[0] = (ATTRIBUTES << 3 | BYTES) as u8;
+    frame[2] = (1 << 3 | BYTES) as u8;
+    frame[3] = key.len() as u8;
+    let mut at = 0;
+    while at < key.len() {
+        frame[4 + at] = key[at];
+        at += 1;
     }
+    frame[4 + at] = (2 << 3 | BYTES) as u8;
+    frame[6 + at] = kind;
+    frame
+}
 
-    fn varint(rest: &mut &[u8]) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, others) = rest.split_first()?;
-            *rest = others;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
+/// Lengths below this take one byte.
+const SHORT: usize = 0x80;
 
-    fn field(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
-        let tag = Self::varint(rest)?;
-        let mut skip = |length: u64| {
-            let (content, others) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            *rest = others;
-            Some(content)
-        };
-        let field = match tag & 7 {
-            VARINT => Field::Number(Self::varint(rest)?),
-            FIXED64 => skip(8).map(|_| Field::Other)?,
-            FIXED32 => skip(4).map(|_| Field::Other)?,
-            BYTES => {
-                let length = Self::varint(rest)?;
-                let (content, others) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-                *rest = others;
-                Field::Bytes(content)
-            }
-            _ => return None,
-        };
-        (tag >> 3 > 0).then_some((tag >> 3, field))
+/// Writes an attribute with a text.
+#[inline]
+pub(super) fn put_text<const LENGTH: usize>(out: &mut Vec<u8>, frame: &[u8; LENGTH], value: &[u8]) {
+    let all = LENGTH - 2 + value.len();
+    if all < SHORT {
+        let mut head = *frame;
+        head[1] = all as u8;
+        head[LENGTH - 3] = value.len() as u8 + 2;
+        head[LENGTH - 1] = value.len() as u8;
+        out.extend_from_slice(&head);
+        out.extend_from_slice(value);
+    } else {
+        put_long(out, &frame[4..LENGTH - 4], value);
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = (u64, Field<'a>);
+#[cold]
+#[inline(never)]
+fn put_long(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    put_pair(out, ATTRIBUTES, (b"", key), Value::Text(value));
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut rest = self.0;
-        let found = Self::field(&mut rest)?;
-        self.0 = rest;
-        Some(found)
+/// Writes an attribute with a whole number.
+#[inline]
+pub(super) fn put_int<const LENGTH: usize>(out: &mut Vec<u8>, frame: &[u8; LENGTH], value: u64) {
+    let length = varint_length(value);
+    let mut head = *frame;
+    head[1] = (LENGTH - 2 + length) as u8;
+    head[LENGTH - 2] = 1 + length as u8;
+    out.extend_from_slice(&head);
+    put_varint(out, value);
+}
+
+/// Writes an attribute with a number.
+#[inline]
+pub(super) fn put_double<const LENGTH: usize>(out: &mut Vec<u8>, frame: &[u8; LENGTH], value: f64) {
+    let mut head = *frame;
+    head[1] = (LENGTH - 2 + 8) as u8;
+    head[LENGTH - 2] = 9;
+    out.extend_from_slice(&head);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Writes an attribute that is true.
+#[inline]
+pub(super) fn put_true<const LENGTH: usize>(out: &mut Vec<u8>, frame: &[u8; LENGTH]) {
+    put_int(out, frame, 1);
+}
+
+/// Writes an attribute with a text whose key is a constant prefix and a name.
+#[inline]
+pub(super) fn put_tag(out: &mut Vec<u8>, prefix: &'static str, name: &str, value: &str) {
+    let key = prefix.len() + name.len();
+    let all = key + value.len() + 6;
+    if all < SHORT {
+        out.extend_from_slice(&[(ATTRIBUTES << 3 | BYTES) as u8, all as u8, (1 << 3 | BYTES) as u8, key as u8]);
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&[(2 << 3 | BYTES) as u8, value.len() as u8 + 2, TEXT, value.len() as u8]);
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        put_named(out, prefix, name, Value::Text(value.as_bytes()));
     }
 }
