@@ -6,11 +6,10 @@
 use super::format::{Format, Protocol};
 use super::request::HttpRequest;
 use crate::event::UsageEvent;
-use crate::event::id::id_text;
-use crate::event::json::time_text;
+use crate::event::id::with_id_text;
+use crate::event::json::{write_text, write_time};
 
-/// The attributes that are the same for every event, up to the value of `id`. Writing them as bytes instead of through a serializer saves a
-/// twentieth of the processor time that delivery takes per event.
+/// The attributes that are the same for every event, up to the value of `id`.
 const CONSTANT: &str = concat!(
     r#"{"specversion":"1.0","source":"urn:taximeter","type":"taximeter.usage.v1","#,
     r#""datacontenttype":"application/json","id":""#
@@ -43,17 +42,25 @@ impl Protocol for CloudEvents {
 fn write_event(body: &mut Vec<u8>, event: &UsageEvent<'_>) {
     // An id and a time have no character that JSON escapes.
     body.extend_from_slice(CONSTANT.as_bytes());
-    body.extend_from_slice(id_text(event.id).as_bytes());
+    let id = body.len();
+    with_id_text(event.id, |id| body.extend_from_slice(id.as_bytes()));
+    let id = id..body.len();
     body.extend_from_slice(br#"","time":""#);
-    body.extend_from_slice(time_text(event.started_at).as_bytes());
+    let time = body.len();
+    write_time(body, event.started_at);
+    let time = time..body.len();
     body.push(b'"');
-    // Neither writing to memory nor serializing these types can fail.
     if let Some(customer) = event.attribution.customer {
         body.extend_from_slice(br#","subject":"#);
-        let _ = serde_json::to_writer(&mut *body, customer);
+        write_text(body, customer);
     }
-    body.extend_from_slice(br#","data":"#);
-    let _ = serde_json::to_writer(&mut *body, event);
+    // The data begin with the same id and time.
+    body.extend_from_slice(br#","data":{"id":""#);
+    body.extend_from_within(id);
+    body.extend_from_slice(br#"","started_at":""#);
+    body.extend_from_within(time);
+    body.push(b'"');
+    event.write_json_after_time(body);
     body.push(b'}');
 }
 
@@ -61,6 +68,8 @@ fn write_event(body: &mut Vec<u8>, event: &UsageEvent<'_>) {
 mod tests {
     use super::*;
     use crate::event::Attribution;
+    use crate::event::id::id_text;
+    use crate::event::json::time_text;
 
     #[test]
     fn a_batch_is_an_array_of_envelopes_with_the_whole_event() {

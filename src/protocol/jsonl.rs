@@ -15,8 +15,7 @@ impl Protocol for JsonLines {
     fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         let mut body = Vec::new();
         for event in events {
-            // Neither writing to memory nor serializing an event can fail.
-            let _ = serde_json::to_writer(&mut body, event);
+            event.write_json(&mut body);
             body.push(b'\n');
         }
         vec![HttpRequest::post("application/x-ndjson", body)]
