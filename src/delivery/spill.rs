@@ -4,7 +4,6 @@
 //! in a journal, and then the file is deleted. Files in another format are left alone.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::protocol::SpillFormat;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::{
     create_private_dir, create_private_file, hard_link, list_dir, read_from, remove_file, rename, set_len, sync,
-    write_at,
+    sync_dir, write_at,
 };
 use crate::sys::private::PrivateFile;
 
@@ -103,7 +102,7 @@ impl Spill {
                 Err(error) => return Err(error),
             }
             // Sync the directory as well, which holds the name. The file is usable even if this fails.
-            let _ = File::open(dir).and_then(|dir| dir.sync_all());
+            let _ = sync_dir(dir);
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "all names that were tried for a file are in use"))

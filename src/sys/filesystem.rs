@@ -44,6 +44,11 @@ pub(super) trait Filesystem {
         file.sync_data()
     }
 
+    /// Waits until the names in a directory are on disk.
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
     /// Renames a file. Replaces a file that already has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
@@ -250,6 +255,15 @@ mod faulty {
             match self {
                 Self::Write => error(rustix::io::Errno::IO),
                 _ => Real.sync(file),
+            }
+        }
+
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            match self {
+                Self::Write => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                Self::Descriptors => error(rustix::io::Errno::MFILE),
+                _ => Real.sync_dir(path),
             }
         }
 

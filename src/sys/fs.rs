@@ -245,6 +245,14 @@ pub fn sync(file: &File) -> io::Result<()> {
     with_filesystem(|files| files.sync(file))
 }
 
+/// Waits until the names in a directory are on disk: a new file, or one that was renamed.
+///
+/// # Errors
+/// I/O errors. Systems other than Unix refuse it.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    with_filesystem(|files| files.sync_dir(path))
+}
+
 /// Renames a file or a directory. Replaces a file that already has the new name.
 ///
 /// # Errors
@@ -455,6 +463,20 @@ mod tests {
         assert!(is_linked_despite_error && is_linked(&file));
         remove_file(&dir.path().join("file")).unwrap();
         assert!(!is_linked(&file));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_names_in_a_directory_are_synced_through_the_file_system_that_tests_break() {
+        let dir = tempfile::tempdir().unwrap();
+        sync_dir(dir.path()).unwrap();
+        for fault in [Fault::Write, Fault::Stale, Fault::Descriptors] {
+            break_files(Some(fault));
+            let outcome = sync_dir(dir.path());
+            break_files(None);
+            assert!(outcome.is_err(), "{fault:?}");
+        }
+        assert!(sync_dir(&dir.path().join("missing")).is_err());
     }
 
     /// Without the open flags, opening the FIFO would block forever.
