@@ -24,6 +24,7 @@ use crate::journal::{Backend, Batch, Settings};
 use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verdict};
 use crate::sys::mutex::lock;
 
+mod cutting;
 mod files;
 mod left;
 mod lingering;

@@ -18,6 +18,9 @@ use crate::journal::Batch;
 /// Timeouts do not reduce requests below this number of events, because a server that hangs does not show that they are too large.
 const MIN_AFTER_TIMEOUTS: usize = 50;
 
+/// A body that was too large makes later requests smaller, but not below this part of the most events in one request.
+const FEWEST_LEARNED: usize = 4;
+
 impl Remote {
     /// Does everything that is possible without waiting.
     pub(crate) fn step(
@@ -156,6 +159,13 @@ impl Remote {
                 match sub.write(&work.batch, &*self.protocol, &how) {
                     Written::Ready(ready) => sub = ready,
                     Written::Cut(parts) => {
+                        // Later events are probably as large: divide them before they are written, not after. A few very large
+                        // events do not show that.
+                        if let Some(first) = parts.first()
+                            && first.events.len() >= self.limits.max_events / FEWEST_LEARNED
+                        {
+                            (self.ceiling, self.full_sub_batches) = (first.events.len(), 0);
+                        }
                         parts.into_iter().rev().for_each(|part| work.todo.push_front(part));
                         continue;
                     }
