@@ -84,3 +84,15 @@ def test_no_crate_is_banned_or_from_another_registry():
     allowed = {f"registry+{url}" for url in RULES["sources"]["allow-registry"]}
     assert {one["source"] for one in LOCKED if "source" in one} <= allowed
     assert [one["name"] for one in LOCKED if "source" not in one] == ["taximeter"]
+
+
+def test_the_fuzz_targets_build_with_the_crates_of_the_extension():
+    """`make fuzz` builds with `--locked`, which fails if its lock lacks a crate."""
+    crates = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    tables = [crates, *crates["target"].values()]
+    needed = {name for table in tables for name in table["dependencies"]}
+    packages = tomllib.loads((ROOT / "fuzz/Cargo.lock").read_text())["package"]
+    (own,) = [package for package in packages if package["name"] == "taximeter"]
+    locked = {name.split()[0] for name in own["dependencies"]}
+    # Without the bindings of Python.
+    assert needed - {"pyo3"} <= locked, "run `cargo metadata` in fuzz/"
