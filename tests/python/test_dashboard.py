@@ -688,8 +688,11 @@ def test_a_failure_is_logged_and_says_nothing_of_the_program(caplog):
 
 
 def test_the_token_of_a_file(tmp_path):
-    path = tmp_path / "serve.token"
+    path = tmp_path / "state" / "serve.token"
+    with pytest.raises(taximeter.ConfigError, match="cannot be used"):
+        own_token(path)
     token = own_token(path, is_made=True)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
     assert own_token(path, is_made=True) == own_token(path) == token
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("short")

@@ -64,12 +64,13 @@ def _serve(options: argparse.Namespace) -> int:
     # These imports take longer than the start of other commands.
     from ..dashboard.server import Server, own_token  # noqa: PLC0415
     from ..dashboard.state import check_redacted  # noqa: PLC0415
-    from ..ledger.metrics import labels  # noqa: PLC0415
+    from ..ledger.metrics import check_labels, labels  # noqa: PLC0415
     from ..meter.statuses import labelled  # noqa: PLC0415
 
     hosts = _hosts(options.host, options.token_file)
     redact = check_redacted(options.redact)
     metrics_by = labels(options.metrics_by)
+    check_labels(metrics_by)
     # Delivers what ended processes left, and migrates the ledger. From here on, nothing is written.
     own = common.ledger(options)
     token = own_token(options.token_file or options.settings.state_dir / _TOKEN_FILE, is_made=options.token_file is None)

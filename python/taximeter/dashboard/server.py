@@ -33,13 +33,14 @@ def own_token(path: Path, *, is_made: bool = False) -> str:
 
     Args:
         path: The file.
-        is_made: Whether the file is created if it does not exist. Only its owner can read it.
+        is_made: Whether the file, and its directory, are created if they do not exist. Only their owner can read them.
 
     Raises:
         ConfigError: The file cannot be read or created, or its token is too short to be a secret.
     """
     try:
         if is_made:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
             except FileExistsError:
