@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 import taximeter
 from clickhouse_server import ClickHouse, environment
@@ -84,6 +86,24 @@ def test_pages_and_one_call_are_those_of_the_file(both):
     one = json.load(get(remote, f"/api/v1/calls/{seen[0]}"))
     assert one["call"]["cost_usd"] == events[seen[0]]["cost_usd"]
     assert one["repricings"] is None
+
+
+def test_the_page_shows_it_and_says_what_is_missing(both):
+    _, remote, *_ = both
+    said = []
+    with sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(f"{remote.address()}&since=20d&by=customer")
+        page.locator("html[data-ready]").wait_for(timeout=60_000)
+        names = page.locator("#top tbody td:first-child").all_inner_texts()
+        assert sorted(names) == ["(none)", "<b>acme</b>", "株式会社"]
+        assert page.locator("#latency tbody tr").count() == 3 and page.locator("#series svg").count() == 1
+        page.locator("#calls tbody tr").first.click()
+        expect(page.locator("dialog[open]")).to_contain_text("this ledger is in ClickHouse")
+        browser.close()
+    assert said == []
 
 
 def test_it_says_what_clickhouse_cannot_tell(both):

@@ -37,8 +37,8 @@ _MOST_REMEDIES: Final = 50
 _FRACTIONS: Final = (0.5, 0.95, 0.99)
 _REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
 _SORTS: Final = ("cost_usd", "latency_ms")
-_ONLY_FILES: Final = ("cache_saved_usd", "metrics", "repricings")
-"""What a ledger in ClickHouse cannot tell."""
+_ONLY_FILES: Final = ("arrivals", "cache_saved_usd", "metrics", "repricings")
+"""What a ledger in ClickHouse cannot tell: when calls arrived, what caching saved, metrics, and what repricings replaced."""
 _MOST_SORTED: Final = timedelta(days=31)
 """Sorting reads every call of the period."""
 

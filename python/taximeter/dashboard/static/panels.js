@@ -218,7 +218,7 @@ export function calls(section, data, tools) {
     line.addEventListener("click", open);
     line.addEventListener("keydown", (event) => event.key === "Enter" && open());
   });
-  const live = h("button", { type: "button", id: "live-button", "aria-pressed": String(tools.isLive), onclick: tools.toggleLive, title: "Show calls as they arrive (l)" }, tools.isLive ? "● live" : "○ live");
+  const live = h("button", { type: "button", id: "live-button", "aria-pressed": String(tools.isLive), onclick: tools.toggleLive, title: `Show calls ${tools.lacks("arrivals") ? "ten seconds after they were made" : "as they arrive"} (l)` }, tools.isLive ? "● live" : "○ live");
   const orders = [["", "newest"], ["cost_usd", "costliest"], ["latency_ms", "slowest"]];
   const nothing = data.problem ? h("p", { class: "problem", role: "alert" }, printable(data.problem)) : h("p", { class: "note" }, "No calls in this period.");
   const choose = orders.map(([name, text]) => h("button", { type: "button", "aria-pressed": String(name === tools.order), onclick: () => tools.setOrder(name) }, text));
