@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::error::LedgerError;
 use super::packing::{self, Amounts};
@@ -138,6 +138,9 @@ fn encode_texts(numbers: impl Iterator<Item = u32>) -> Option<Vec<u8>> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     pub(super) number: i64,
+    /// The first and the last sequence number.
+    pub(super) first_seq: i64,
+    pub(super) last_seq: i64,
     pub(super) calls: usize,
     /// The first and the last time at which a call began.
     pub(super) since: u64,
@@ -157,19 +160,54 @@ impl Values {
     }
 }
 
+/// Which calls have one of some texts.
+pub(super) struct Meeting {
+    /// For each distinct text, whether it is one of them.
+    meets: Vec<bool>,
+    /// As in [`Values`].
+    rows: Vec<u64>,
+}
+
+impl Meeting {
+    pub(super) fn is_all(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.meets[self.rows.get(row).map_or(0, |index| *index as usize)]
+    }
+}
+
+/// The distinct texts of a column, and the bytes after them.
+fn distinct_texts(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), LedgerError> {
+    let (count, rest) = bytes.split_first_chunk::<4>().ok_or(LedgerError::BadBlock)?;
+    let size = (u32::from_le_bytes(*count) as usize).checked_mul(4).filter(|size| *size > 0);
+    let (texts, rest) = size.and_then(|size| rest.split_at_checked(size)).ok_or(LedgerError::BadBlock)?;
+    let word = |word: &[u8]| word.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    Ok((texts.chunks_exact(4).map(word).collect(), rest))
+}
+
 /// The blocks of a file, in the order of sequence numbers.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Block>, LedgerError> {
-    let mut select =
-        connection.prepare_cached("SELECT block, calls, since, until FROM blocks WHERE calls > 0 ORDER BY block")?;
-    let rows = select.query_map((), |row| {
-        Ok(Block {
-            number: row.get(0)?,
-            calls: row.get::<_, i64>(1)?.max(0) as usize,
-            since: row.get::<_, i64>(2)?.max(0) as u64,
-            until: row.get::<_, i64>(3)?.max(0) as u64,
-        })
-    })?;
+    let query = format!("SELECT {BLOCK} FROM blocks WHERE calls > 0 ORDER BY block");
+    let mut select = connection.prepare_cached(&query)?;
+    let rows = select.query_map((), of_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The columns that [`of_row`] reads.
+const BLOCK: &str = "block, first_seq, last_seq, calls, since, until";
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<Block> {
+    let unsigned = |column| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
+    Ok(Block {
+        number: row.get(0)?,
+        first_seq: row.get(1)?,
+        last_seq: row.get(2)?,
+        calls: unsigned(3)? as usize,
+        since: unsigned(4)?,
+        until: unsigned(5)?,
+    })
 }
 
 impl Block {
@@ -190,18 +228,41 @@ impl Block {
     /// The column of the field of [`TEXTS`] with this index.
     pub(super) fn texts(&self, connection: &Connection, column: usize) -> Result<Values, LedgerError> {
         let found = self.column(connection, column as i64, |bytes| {
-            let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-            let count = word(0).ok_or(LedgerError::BadBlock)? as usize;
-            let values: Option<Vec<u32>> = (1..=count.min(bytes.len())).map(|index| word(index * 4)).collect();
-            let values = values.filter(|values| !values.is_empty()).ok_or(LedgerError::BadBlock)?;
-            let rest = &bytes[4 + values.len() * 4..];
-            let rows = if rest.is_empty() { Vec::new() } else { packing::decode(rest, self.calls)? };
-            if rows.iter().any(|index| *index as usize >= values.len()) {
-                return Err(LedgerError::BadBlock);
-            }
+            let (values, rest) = distinct_texts(bytes)?;
+            let rows = self.indexes(rest, values.len())?;
             Ok(Values { values, rows })
         })?;
         Ok(found.unwrap_or(Values { values: vec![0], rows: Vec::new() }))
+    }
+
+    /// Which calls have a text that `meets` chooses; `None` if no call has one. Only then the calls themselves are not looked at.
+    pub(super) fn meeting(
+        &self,
+        connection: &Connection,
+        column: usize,
+        mut meets: impl FnMut(u32) -> Result<bool, LedgerError>,
+    ) -> Result<Option<Meeting>, LedgerError> {
+        let mut is_found = false;
+        let found = self.column(connection, column as i64, |bytes| {
+            is_found = true;
+            let (values, rest) = distinct_texts(bytes)?;
+            let meets = values.into_iter().map(&mut meets).collect::<Result<Vec<_>, _>>()?;
+            if !meets.contains(&true) {
+                return Ok(None);
+            }
+            let rows = if meets.contains(&false) { self.indexes(rest, meets.len())? } else { Vec::new() };
+            Ok(Some(Meeting { meets, rows }))
+        })?;
+        if is_found {
+            return Ok(found.flatten());
+        }
+        Ok(meets(0)?.then(|| Meeting { meets: vec![true], rows: Vec::new() }))
+    }
+
+    /// For each call, the index of its text among the `count` distinct ones; empty if all calls have the first.
+    fn indexes(&self, bytes: &[u8], count: usize) -> Result<Vec<u64>, LedgerError> {
+        let rows = if bytes.is_empty() { Vec::new() } else { packing::decode(bytes, self.calls)? };
+        if rows.iter().any(|index| *index as usize >= count) { Err(LedgerError::BadBlock) } else { Ok(rows) }
     }
 
     /// The column of the field of [`COUNTS`] with this index; `None` if all are 0.
@@ -294,18 +355,10 @@ pub(super) fn change(
 ) -> Result<(), LedgerError> {
     let mut next = 0;
     while next < seqs.len() {
-        let mut find = transaction.prepare_cached(
-            "SELECT block, calls, since, until, last_seq FROM blocks WHERE last_seq >= ?1 ORDER BY last_seq LIMIT 1",
-        )?;
-        let found = find
-            .query_row([seqs[next]], |row| {
-                let block =
-                    Block { number: row.get(0)?, calls: row.get::<_, i64>(1)?.max(0) as usize, since: 0, until: 0 };
-                Ok((block, row.get::<_, i64>(4)?))
-            })
-            .optional()?;
-        let Some((block, last_seq)) = found else { return Ok(()) };
-        let end = next + seqs[next..].partition_point(|seq| *seq <= last_seq);
+        let query = format!("SELECT {BLOCK} FROM blocks WHERE last_seq >= ?1 ORDER BY last_seq LIMIT 1");
+        let found = transaction.prepare_cached(&query)?.query_row([seqs[next]], of_row).optional()?;
+        let Some(block) = found else { return Ok(()) };
+        let end = next + seqs[next..].partition_point(|seq| *seq <= block.last_seq);
         let of_block = &seqs[next..end];
         rewrite(transaction, &block, |call| match of_block.binary_search(&call.seq) {
             Ok(index) => change(next + index, call),

@@ -87,6 +87,11 @@ impl Filter {
         format!("{clause} {} seq > ?", if clause.is_empty() { "WHERE" } else { "AND" })
     }
 
+    /// Whether an index has exactly the events of the filter, in the order of time.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.conditions.len() < 2 && self.conditions.iter().all(|condition| condition.indexed().is_some())
+    }
+
     /// As [`Self::clause`], for a statement in the order of time. It can use the indexes of failed and of unpriced events, which would
     /// make SQLite sort all of them in a statement in the order of arrival.
     pub(super) fn clause_by_time(&self, values: &mut Vec<Value>) -> String {
@@ -127,6 +132,11 @@ impl Condition {
             }
         }
         Ok(Self { field: dimension, op, values })
+    }
+
+    /// Whether it is met by equal texts only, or by all others.
+    pub(super) fn compares_texts(&self) -> bool {
+        matches!(self.op, Op::Is | Op::IsNot) && matches!(self.field, Dimension::Column(_)) && !is_number(&self.field)
     }
 
     /// Whether a text, empty if absent, meets the condition. The same as the SQL condition.

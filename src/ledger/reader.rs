@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{OpenFlags, params_from_iter};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
 use super::dimension::HOUR_NS;
@@ -207,18 +207,6 @@ impl Reader {
         Ok((events, last.unwrap_or(after)))
     }
 
-    /// The last `limit` events by the time at which they began, the newest first, each as a JSON object.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn newest(&mut self, filter: &Filter, limit: usize) -> Result<Vec<String>, LedgerError> {
-        self.refresh()?;
-        let mut values = Vec::new();
-        let clause = filter.clause_by_time(&mut values);
-        values.push(Value::Integer(limit as i64));
-        Ok(self.select(&format!("SELECT * FROM events{clause} ORDER BY started_at DESC, seq DESC LIMIT ?"), values)?.0)
-    }
-
     /// The newest event whose id begins with `id`, as a JSON object.
     ///
     /// # Errors
@@ -231,32 +219,44 @@ impl Reader {
         Ok(self.select(query, values)?.0.pop())
     }
 
-    /// The events of a query, each as a JSON object, and the sequence number of the last one.
-    pub(super) fn select(
-        &mut self,
-        query: &str,
-        values: Vec<Value>,
-    ) -> Result<(Vec<String>, Option<i64>), LedgerError> {
-        let connection = self.connection()?;
-        let mut statement = connection.prepare(query)?;
-        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-        let mut rows = statement.query(params_from_iter(values))?;
-        let (mut events, mut last) = (Vec::new(), None);
-        while let Some(row) = rows.next()? {
-            let mut object = Map::new();
-            for (column, name) in names.iter().enumerate() {
-                let value = row.get_ref(column)?;
-                match (name.as_str(), value) {
-                    ("seq", ValueRef::Integer(seq)) => last = Some(seq),
-                    ("cost_usd", ValueRef::Null) => drop(object.insert(name.clone(), Json::Null)),
-                    (_, ValueRef::Null) => {}
-                    _ => drop(object.insert(name.clone(), json(name, value))),
-                }
-            }
-            events.push(Json::Object(object).to_string());
-        }
-        Ok((events, last))
+    fn select(&mut self, query: &str, values: Vec<Value>) -> Result<(Vec<String>, Option<i64>), LedgerError> {
+        select(&*self.connection()?, query, values)
     }
+}
+
+/// The events of a query, each as a JSON object, and the sequence number of the last one.
+pub(super) fn select(
+    connection: &Connection,
+    query: &str,
+    values: Vec<Value>,
+) -> Result<(Vec<String>, Option<i64>), LedgerError> {
+    let mut statement = connection.prepare_cached(query)?;
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let mut rows = statement.query(params_from_iter(values))?;
+    let (mut events, mut last) = (Vec::new(), None);
+    while let Some(row) = rows.next()? {
+        let mut object = Map::new();
+        for (column, name) in names.iter().enumerate() {
+            let value = row.get_ref(column)?;
+            match (name.as_str(), value) {
+                ("seq", ValueRef::Integer(seq)) => last = Some(seq),
+                ("cost_usd", ValueRef::Null) => drop(object.insert(name.clone(), Json::Null)),
+                (_, ValueRef::Null) => {}
+                _ => drop(object.insert(name.clone(), json(name, value))),
+            }
+        }
+        events.push(Json::Object(object).to_string());
+    }
+    Ok((events, last))
+}
+
+/// The events with these sequence numbers, each as a JSON object, in the order of the numbers.
+pub(super) fn rows_of(connection: &Connection, seqs: &[i64]) -> Result<Vec<String>, LedgerError> {
+    let mut events = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        events.extend(select(connection, "SELECT * FROM events WHERE seq = ?", vec![Value::Integer(*seq)])?.0);
+    }
+    Ok(events)
 }
 
 fn json(column: &str, value: ValueRef<'_>) -> Json {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::block::{Block, COUNTS, text_column};
 use super::dimension::{Dimension, is_number};
 use super::error::LedgerError;
-use super::filter::{Condition, Filter};
+use super::filter::{Condition, Filter, Op};
 use super::texts;
 use crate::money::Usd;
 
@@ -46,7 +46,38 @@ impl Rows {
 pub(super) struct Scan<'f> {
     filter: &'f Filter,
     /// For each condition: which texts meet it.
-    met: Vec<ByText<bool>>,
+    tests: Vec<Test>,
+}
+
+/// Which texts meet a condition.
+#[derive(Clone, Default)]
+struct Test {
+    /// The numbers of the condition's values, if it compares whole texts.
+    values: Option<Vec<u32>>,
+    /// What was found out about texts.
+    met: ByText<bool>,
+}
+
+impl Test {
+    fn meets(&mut self, connection: &Connection, condition: &Condition, number: u32) -> Result<bool, LedgerError> {
+        if self.values.is_none() && condition.compares_texts() {
+            let numbers = condition.values.iter().map(|value| match value.as_deref() {
+                None | Some("") => Ok(Some(texts::ABSENT)),
+                Some(value) => texts::find(connection, value),
+            });
+            self.values = Some(numbers.filter_map(Result::transpose).collect::<Result<_, _>>()?);
+        }
+        if let Some(values) = &self.values {
+            return Ok(values.contains(&number) == (condition.op == Op::Is));
+        }
+        if let Some(is_met) = self.met.get(&number) {
+            return Ok(*is_met);
+        }
+        let text = texts::text(connection, number)?;
+        let is_met = condition.meets(&value_in(&condition.field, &text));
+        self.met.insert(number, is_met);
+        Ok(is_met)
+    }
 }
 
 /// Whether blocks have a field.
@@ -80,7 +111,7 @@ impl<'f> Scan<'f> {
     /// `None` if blocks do not have a field of the filter.
     pub(super) fn new(filter: &'f Filter) -> Option<Self> {
         let is_possible = filter.conditions.iter().all(|condition| is_packed(&condition.field));
-        is_possible.then(|| Self { filter, met: vec![ByText::default(); filter.conditions.len()] })
+        is_possible.then(|| Self { filter, tests: vec![Test::default(); filter.conditions.len()] })
     }
 
     /// The calls of a block that the filter selects.
@@ -94,26 +125,16 @@ impl<'f> Scan<'f> {
             let times = block.times(connection)?;
             rows.retain(|row| (since..until).contains(&times[row]));
         }
-        for (condition, met) in self.filter.conditions.iter().zip(&mut self.met) {
+        for (condition, test) in self.filter.conditions.iter().zip(&mut self.tests) {
             if rows.is_empty() {
                 break;
             }
             match column_of(&condition.field) {
                 Some(column) => {
-                    let texts = block.texts(connection, column)?;
-                    let mut meets = Vec::with_capacity(texts.values.len());
-                    for number in &texts.values {
-                        if !met.contains_key(number) {
-                            let text = texts::text(connection, *number)?;
-                            met.insert(*number, condition.meets(&value_in(&condition.field, &text)));
-                        }
-                        meets.push(met[number]);
-                    }
-                    if meets.iter().all(|meets| !meets) {
-                        return Ok(Rows::All(0));
-                    }
-                    if !meets.iter().all(|meets| *meets) {
-                        rows.retain(|row| meets[texts.rows.get(row).map_or(0, |index| *index as usize)]);
+                    let meets = |number| test.meets(connection, condition, number);
+                    let Some(meeting) = block.meeting(connection, column, meets)? else { return Ok(Rows::All(0)) };
+                    if !meeting.is_all() {
+                        rows.retain(|row| meeting.has(row));
                     }
                 }
                 None => retain_numbers(connection, block, condition, &mut rows)?,

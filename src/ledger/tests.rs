@@ -1,3 +1,5 @@
+mod ranking;
+
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
