@@ -598,8 +598,14 @@ class LedgerReader:
         until: int | None,
         conditions: Sequence[tuple[str, str, Sequence[str | None]]],
         parts: Mapping[str, Sequence[int]],
-    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
-        """Return sums over groups of events: the values of the fields `by`, and the sums by name.
+        sort: str | None = None,
+        *,
+        is_reversed: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
+        is_last: bool = False,
+    ) -> tuple[list[tuple[tuple[str | None, ...], tuple[Any, ...]]], tuple[Any, ...], tuple[Any, ...], int]:
+        """Sum up events by groups.
 
         Args:
             by: The fields.
@@ -608,6 +614,16 @@ class LedgerReader:
             conditions: The filter.
             parts: The parts of time by their name in `by`: when each begins, ascending. The value of such a field is the index of the
                 part, as a text.
+            sort: A field of `by`, or a sum, from the highest; `None` for the order of time if there are parts of time, else from the
+                highest cost.
+            is_reversed: Whether the order is the other way round.
+            offset: How many rows are left out before those that are returned.
+            limit: The most rows; `None` for all.
+            is_last: Whether rows are counted from the last one.
+
+        Returns:
+            The rows: the values of the fields, and the sums in the order of `taximeter.Row`; the sums of all other groups; those of
+            all groups; and the number of groups.
 
         Raises:
             ValueError: A field is unknown.

@@ -16,13 +16,27 @@ use super::texts;
 /// The values of a group: numbers of texts, or indexes of parts of time.
 type Key = SmallVec<[u32; 4]>;
 /// The most combinations of a block for which a table is made.
-const TABLE: usize = 1 << 18;
+const TABLE: usize = 1 << 16;
+/// The numbers of texts below this find the groups of one field in a table, of at most 16 MB.
+const DIRECT: usize = 1 << 22;
+
+/// Finds the number of a group by its key.
+enum Index {
+    /// Of one field: by the number of its text, 0 for none and else one more than the group; and those beyond the table.
+    One(Vec<u32>, ByText<u32>),
+    /// Of two fields, in one number.
+    Two(HashMap<u64, u32, RandomState>),
+    Many(HashMap<Key, u32, RandomState>),
+}
 
 /// The groups that calls have fallen in, numbered from 0.
 pub(super) struct Groups<'c> {
     connection: &'c Connection,
     dimensions: &'c [Dimension],
-    numbers: HashMap<Key, u32, RandomState>,
+    index: Index,
+    count: usize,
+    /// The keys of the groups, one after the other.
+    keys: Vec<u32>,
     /// Texts that have no number in the file get one from the highest downward.
     own: HashMap<String, u32, RandomState>,
     own_texts: Vec<String>,
@@ -34,9 +48,22 @@ pub(super) struct Groups<'c> {
 impl<'c> Groups<'c> {
     /// No groups yet. `has_texts` tells whether the file has the table `texts`.
     pub(super) fn new(connection: &'c Connection, dimensions: &'c [Dimension], has_texts: bool) -> Self {
-        let tags = vec![ByText::default(); dimensions.len()];
-        let (own, own_texts) = (HashMap::default(), Vec::new());
-        Self { connection, dimensions, numbers: HashMap::default(), own, own_texts, tags, has_texts }
+        let index = match dimensions.len() {
+            1 => Index::One(Vec::new(), ByText::default()),
+            2 => Index::Two(HashMap::default()),
+            _ => Index::Many(HashMap::default()),
+        };
+        Self {
+            connection,
+            dimensions,
+            index,
+            count: 0,
+            keys: Vec::new(),
+            own: HashMap::default(),
+            own_texts: Vec::new(),
+            tags: vec![ByText::default(); dimensions.len()],
+            has_texts,
+        }
     }
 
     /// Whether blocks have all fields.
@@ -45,15 +72,37 @@ impl<'c> Groups<'c> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.numbers.len()
+        self.count
     }
 
-    fn group(&mut self, key: &Key) -> u32 {
-        if let Some(number) = self.numbers.get(key) {
-            return *number;
+    fn group(&mut self, key: &[u32]) -> u32 {
+        let next = self.count as u32;
+        let number = match (&mut self.index, key) {
+            (Index::One(table, _), [number]) if (*number as usize) < DIRECT => {
+                let place = *number as usize;
+                if place >= table.len() {
+                    table.resize((place + 1).next_power_of_two(), 0);
+                }
+                if table[place] == 0 {
+                    table[place] = next + 1;
+                }
+                table[place] - 1
+            }
+            (Index::One(_, others), [number]) => *others.entry(*number).or_insert(next),
+            (Index::Two(map), [first, second]) => {
+                *map.entry(u64::from(*first) << 32 | u64::from(*second)).or_insert(next)
+            }
+            (Index::Many(map), key) => match map.get(key) {
+                Some(number) => *number,
+                None => *map.entry(Key::from_slice(key)).or_insert(next),
+            },
+            // The index has the form for the number of fields.
+            (Index::One(..) | Index::Two(_), _) => next,
+        };
+        if number == next {
+            self.count += 1;
+            self.keys.extend_from_slice(key);
         }
-        let number = self.numbers.len() as u32;
-        self.numbers.insert(key.clone(), number);
         number
     }
 
@@ -153,26 +202,59 @@ impl<'c> Groups<'c> {
         Ok(number)
     }
 
-    /// The values of each group, in the order of their numbers. A part of time is its index.
-    pub(super) fn keys(&self) -> Result<Vec<Vec<String>>, LedgerError> {
-        let is_text: Vec<_> = self.dimensions.iter().map(|field| !matches!(field, Dimension::Time(_))).collect();
-        let texts = self.numbers.keys().flat_map(|key| key.iter().zip(&is_text).filter_map(|(n, is)| is.then_some(*n)));
+    /// The values of a group: numbers of texts, or indexes of parts of time.
+    pub(super) fn key(&self, group: u32) -> &[u32] {
+        let (size, first) = (self.dimensions.len(), group as usize * self.dimensions.len());
+        &self.keys[first..first + size]
+    }
+
+    /// The indexes of the dimensions that are times.
+    pub(super) fn times(&self) -> Vec<usize> {
+        let is_time = |index: &usize| matches!(self.dimensions[*index], Dimension::Time(_));
+        (0..self.dimensions.len()).filter(is_time).collect()
+    }
+
+    /// The texts with these numbers.
+    fn texts(&self, mut numbers: Vec<u32>) -> Result<ByText<String>, LedgerError> {
         let lowest_own = u32::MAX - self.own_texts.len() as u32;
-        let mut stored: Vec<u32> = texts.filter(|number| *number != texts::ABSENT && *number <= lowest_own).collect();
-        stored.sort_unstable();
-        stored.dedup();
-        let stored = if self.has_texts { texts::many(self.connection, &stored)? } else { HashMap::default() };
-        let name = |number: u32| match number {
-            texts::ABSENT => Ok(String::new()),
-            number if number > lowest_own => Ok(self.own_texts[(u32::MAX - number) as usize].clone()),
-            number => stored.get(&number).cloned().ok_or(LedgerError::BadBlock),
-        };
-        let mut keys = vec![Vec::new(); self.numbers.len()];
-        for (key, number) in &self.numbers {
-            let values = key.iter().zip(&is_text).map(|(n, is)| if *is { name(*n) } else { Ok(n.to_string()) });
-            keys[*number as usize] = values.collect::<Result<_, _>>()?;
+        numbers.sort_unstable();
+        numbers.dedup();
+        let own = numbers.partition_point(|number| *number <= lowest_own);
+        let own = numbers.split_off(own);
+        let is_absent = numbers.first() == Some(&texts::ABSENT);
+        let stored = &numbers[usize::from(is_absent)..];
+        let mut found = if self.has_texts { texts::many(self.connection, stored)? } else { HashMap::default() };
+        if found.len() < stored.len() {
+            return Err(LedgerError::BadBlock);
         }
-        Ok(keys)
+        found.extend(is_absent.then(|| (texts::ABSENT, String::new())));
+        found.extend(own.into_iter().map(|number| (number, self.own_texts[(u32::MAX - number) as usize].clone())));
+        Ok(found)
+    }
+
+    /// The values of these groups. A part of time is its index.
+    pub(super) fn values_of(&self, groups: &[u32]) -> Result<Vec<Vec<String>>, LedgerError> {
+        let is_text: Vec<_> = self.dimensions.iter().map(|field| !matches!(field, Dimension::Time(_))).collect();
+        let numbers = groups.iter().flat_map(|group| {
+            self.key(*group).iter().zip(&is_text).filter_map(|(number, is_text)| is_text.then_some(*number))
+        });
+        let texts = self.texts(numbers.collect())?;
+        let value = |(number, is_text): (&u32, &bool)| {
+            if *is_text { texts.get(number).cloned().ok_or(LedgerError::BadBlock) } else { Ok(number.to_string()) }
+        };
+        groups.iter().map(|group| self.key(*group).iter().zip(&is_text).map(value).collect()).collect()
+    }
+
+    /// The place of each group in the order of one of its fields: of times by time, of texts by text with absent ones last.
+    pub(super) fn ranks(&self, field: usize) -> Result<Vec<u32>, LedgerError> {
+        let numbers = || (0..self.count as u32).map(|group| self.key(group)[field]);
+        if matches!(self.dimensions[field], Dimension::Time(_)) {
+            return Ok(numbers().collect());
+        }
+        let mut texts: Vec<(u32, String)> = self.texts(numbers().collect())?.into_iter().collect();
+        texts.sort_unstable_by(|one, other| (one.1.is_empty(), &one.1).cmp(&(other.1.is_empty(), &other.1)));
+        let ranks: ByText<u32> = texts.into_iter().zip(0..).map(|((number, _), rank)| (number, rank)).collect();
+        Ok(numbers().map(|number| ranks[&number]).collect())
     }
 }
 

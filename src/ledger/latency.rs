@@ -95,8 +95,9 @@ impl Reader {
             counts.resize(groups.len(), Counts::new());
             count(&mut counts[group], row.get::<_, f64>(0)? * 1000.0);
         }
+        let all: Vec<u32> = (0..groups.len() as u32).collect();
         let mut answer: Vec<_> =
-            groups.keys()?.into_iter().zip(counts).filter(|(_, counts)| !counts.is_empty()).collect();
+            groups.values_of(&all)?.into_iter().zip(counts).filter(|(_, counts)| !counts.is_empty()).collect();
         answer.sort_by_cached_key(|(key, counts)| (std::cmp::Reverse(total(counts)), key.clone()));
         Ok(answer.into_iter().map(|(key, counts)| summed(key, &counts, fractions)).collect())
     }

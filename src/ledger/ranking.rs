@@ -15,6 +15,7 @@ use super::filter::Filter;
 use super::reader::{Reader, rows_of, select};
 use super::scan::{Rows, Scan};
 use super::schema;
+use super::watch::Watch;
 use crate::money::Usd;
 
 /// What calls are ordered by.
@@ -79,13 +80,17 @@ impl Reader {
     /// If the file cannot be read.
     pub fn newest(&mut self, filter: &Filter, limit: usize) -> Result<Vec<String>, LedgerError> {
         self.refresh()?;
+        let watch = self.watched_by();
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         if !filter.is_indexed()
             && schema::has_blocks(&transaction)?
             && let Some(scan) = Scan::new(filter)
         {
-            return rows_of(&transaction, &in_blocks(&transaction, scan, filter, Order::Time, limit)?);
+            return rows_of(
+                &transaction,
+                &in_blocks(&transaction, scan, filter, Order::Time, limit, watch.as_deref())?,
+            );
         }
         let mut values = Vec::new();
         let clause = filter.clause_by_time(&mut values);
@@ -107,12 +112,13 @@ impl Reader {
         offset: usize,
     ) -> Result<Vec<String>, LedgerError> {
         self.refresh()?;
+        let watch = self.watched_by();
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let (order, most) = (Order::By(measure), limit.saturating_add(offset));
         let scan = if schema::has_blocks(&transaction)? { Scan::new(filter) } else { None };
         let seqs = if let Some(scan) = scan {
-            in_blocks(&transaction, scan, filter, order, most)?
+            in_blocks(&transaction, scan, filter, order, most, watch.as_deref())?
         } else {
             let mut best = Best { most, places: BinaryHeap::new() };
             add_events(&transaction, filter, order, 0, &mut best)?;
@@ -129,12 +135,14 @@ fn in_blocks(
     filter: &Filter,
     order: Order,
     most: usize,
+    watch: Option<&Watch>,
 ) -> Result<Vec<i64>, LedgerError> {
     let mut best = Best { most, places: BinaryHeap::new() };
     add_events(connection, filter, order, block::covered(connection)?, &mut best)?;
     let mut blocks = block::all(connection)?;
     blocks.sort_by_key(|block| Reverse((block.until, block.number)));
     for block in &blocks {
+        watch.map_or(Ok(()), Watch::check)?;
         // The calls of this block and of all that follow began earlier.
         if order == Order::Time && !best.admits((Some(block.until.into()), i64::MAX)) {
             break;

@@ -14,83 +14,22 @@ use super::dimension::{Dimension, HOUR_NS, HOURLY_OWN};
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::groups::Groups;
+use super::order::{Page, ReportPage, Sums, page_of};
 use super::reader::Reader;
 use super::scan::{Rows, Scan, column_of};
 use super::watch::Watch;
 use super::{schema, texts};
 use crate::money::Usd;
 
-/// The sums of one group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// The number of events.
-    pub calls: u64,
-    /// How many of them failed.
-    pub errors: u64,
-    /// How many of them have an unknown cost. Failed calls that used nothing do not count.
-    pub unpriced: u64,
-    /// All input tokens.
-    pub input_tokens: u64,
-    /// All output tokens.
-    pub output_tokens: u64,
-    /// Input tokens read from a cache.
-    pub cache_read_tokens: u64,
-    /// Input tokens written to a cache.
-    pub cache_write_tokens: u64,
-    /// Output tokens spent on reasoning.
-    pub reasoning_tokens: u64,
-    /// The sum of the known costs.
-    pub cost: Usd,
-    /// The sum of what caching saved, of the calls of which it is known. It may be negative.
-    pub cache_saved: Usd,
-}
-
-/// Sums: calls, errors, unpriced calls, the five counts of tokens, and amounts in units of [`Usd`].
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    counts: [u64; 8],
-    cost: i128,
-    saved: i128,
-}
-
-impl Sums {
-    fn add(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
-        self.cost = self.cost.saturating_add(other.cost);
-        self.saved = self.saved.saturating_add(other.saved);
-    }
-}
-
-impl From<Sums> for Totals {
-    fn from(sums: Sums) -> Self {
-        let [calls, errors, unpriced, input, output, cache_read, cache_write, reasoning] = sums.counts;
-        Self {
-            calls,
-            errors,
-            unpriced,
-            input_tokens: input,
-            output_tokens: output,
-            cache_read_tokens: cache_read,
-            cache_write_tokens: cache_write,
-            reasoning_tokens: reasoning,
-            cost: Usd::from_units(sums.cost),
-            cache_saved: Usd::from_units(sums.saved),
-        }
-    }
-}
-
-/// One row: the values of the dimensions, with an empty text for an absent value, and the sums.
-pub type ReportRow = (Vec<String>, Totals);
-
 /// Above this many parts of a period that `hourly` cannot answer, the report reads blocks only.
 const MOST_CUTS: usize = 8;
 
 impl Reader {
-    /// Sums events by `dimensions`. The group with the highest cost comes first.
+    /// Sums events by `dimensions`, and makes a page of the rows.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
+    pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter, page: Page) -> Result<ReportPage, LedgerError> {
         self.refresh()?;
         let watch = self.watched_by();
         let mut connection = self.connection()?;
@@ -120,10 +59,7 @@ impl Reader {
         } else {
             report.add_calls(filter)?;
         }
-        let keys = report.groups.keys()?;
-        let mut rows: Vec<ReportRow> = keys.into_iter().zip(report.sums.into_iter().map(Totals::from)).collect();
-        rows.sort_by(|a, b| b.1.cost.cmp(&a.1.cost).then(b.1.calls.cmp(&a.1.calls)).then(a.0.cmp(&b.0)));
-        Ok(rows)
+        page_of(&report.groups, &report.sums, page)
     }
 }
 

@@ -1,3 +1,4 @@
+mod order;
 mod ranking;
 
 use std::collections::BTreeMap;
@@ -5,7 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::schema::STEPS;
-use super::{Condition, Dimension, Filter, Op, Reader, Watch, Writer};
+use super::{Condition, Dimension, Filter, Op, Page, Reader, Watch, Writer};
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent};
 use crate::money::Usd;
 
@@ -53,7 +54,7 @@ fn expected(events: &[UsageEvent<'_>], key: impl Fn(&UsageEvent<'_>) -> Vec<Stri
 
 fn reported(reader: &mut Reader, fields: &[&str], filter: &Filter) -> Sums {
     let dimensions: Vec<_> = fields.iter().map(|field| Dimension::parse(field).unwrap()).collect();
-    let rows = reader.report(&dimensions, filter).unwrap().into_iter();
+    let rows = reader.report(&dimensions, filter, Page::default()).unwrap().rows.into_iter();
     rows.map(|(key, sums)| (key, (sums.calls, sums.errors, sums.unpriced, sums.input_tokens, sums.cost))).collect()
 }
 

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
+use smallvec::SmallVec;
 
 use super::convert::decimal;
 use crate::ledger::{
-    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader, Watch,
+    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Order, Page, Reader, Sum,
+    Totals, Watch,
 };
+use crate::money::Usd;
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -54,6 +57,46 @@ fn dimensions(by: &[String], mut parts: HashMap<String, Vec<u64>>) -> Result<Vec
 
 fn own<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The values of a group's fields, and its sums.
+type PyRow<'py> = (Bound<'py, PyTuple>, Bound<'py, PyTuple>);
+
+/// The rows of a report, the sums of the other groups and of all, and the number of groups.
+type PyReport<'py> = (Vec<PyRow<'py>>, Bound<'py, PyTuple>, Bound<'py, PyTuple>, usize);
+
+/// Makes the tuples of sums, in the order of `taximeter.Row`.
+struct SumsTuple<'py> {
+    py: Python<'py>,
+    /// Most amounts of what caching saved are 0.
+    zero: Bound<'py, PyAny>,
+}
+
+impl<'py> SumsTuple<'py> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
+        Ok(Self { py, zero: decimal(py, Usd::ZERO)? })
+    }
+
+    fn amount(&self, amount: Usd) -> PyResult<Bound<'py, PyAny>> {
+        if amount == Usd::ZERO { Ok(self.zero.clone()) } else { decimal(self.py, amount) }
+    }
+
+    fn of(&self, totals: &Totals) -> PyResult<Bound<'py, PyTuple>> {
+        let cost = (self.amount(totals.cost)?, self.amount(totals.cache_saved)?);
+        (
+            totals.calls,
+            totals.errors,
+            totals.unpriced,
+            totals.input_tokens,
+            totals.output_tokens,
+            totals.cache_read_tokens,
+            totals.cache_write_tokens,
+            totals.reasoning_tokens,
+            cost.0,
+            cost.1,
+        )
+            .into_pyobject(self.py)
+    }
 }
 
 impl PyLedger {
@@ -114,7 +157,7 @@ impl PyLedger {
     }
 
     #[doc = stub_doc!("LedgerReader.report")]
-    #[pyo3(signature = (by, since, until, conditions, parts))]
+    #[pyo3(signature = (by, since, until, conditions, parts, sort=None, *, is_reversed=false, offset=0, limit=None, is_last=false))]
     fn report<'py>(
         &self,
         py: Python<'py>,
@@ -123,31 +166,28 @@ impl PyLedger {
         until: Option<u64>,
         conditions: Where,
         parts: HashMap<String, Vec<u64>>,
-    ) -> PyResult<Vec<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
+        sort: Option<String>,
+        is_reversed: bool,
+        offset: usize,
+        limit: Option<usize>,
+        is_last: bool,
+    ) -> PyResult<PyReport<'py>> {
+        let order = sort.map_or(Ok(Order::Standard), |name| {
+            let field = by.iter().position(|field| *field == name).map(Order::Field);
+            let unknown = || LedgerError::Query(format!("sort: {name:?} is neither a field of the report nor a sum"));
+            field.or_else(|| Sum::from_name(&name).map(Order::Sum)).ok_or_else(unknown)
+        })?;
         let dimensions = dimensions(&by, parts)?;
         let filter = filter(since, until, conditions)?;
-        let rows = self.with(py, |reader| reader.report(&dimensions, &filter))?;
-        let mut answer = Vec::with_capacity(rows.len());
-        for (values, totals) in rows {
+        let page = Page { order, is_reversed, offset, limit, is_last };
+        let found = self.with(py, |reader| reader.report(&dimensions, &filter, page))?;
+        let sums = SumsTuple::new(py)?;
+        let mut rows = Vec::with_capacity(found.rows.len());
+        for (values, totals) in found.rows {
             let values = values.into_iter().map(|value| (!value.is_empty()).then_some(value));
-            let sums = PyDict::new(py);
-            for (name, count) in [
-                ("calls", totals.calls),
-                ("errors", totals.errors),
-                ("unpriced", totals.unpriced),
-                ("input_tokens", totals.input_tokens),
-                ("output_tokens", totals.output_tokens),
-                ("cache_read_tokens", totals.cache_read_tokens),
-                ("cache_write_tokens", totals.cache_write_tokens),
-                ("reasoning_tokens", totals.reasoning_tokens),
-            ] {
-                sums.set_item(name, count)?;
-            }
-            sums.set_item("cost_usd", decimal(py, totals.cost)?)?;
-            sums.set_item("cache_saved_usd", decimal(py, totals.cache_saved)?)?;
-            answer.push((PyTuple::new(py, values.collect::<Vec<_>>())?, sums));
+            rows.push((PyTuple::new(py, values.collect::<SmallVec<[_; 4]>>())?, sums.of(&totals)?));
         }
-        Ok(answer)
+        Ok((rows, sums.of(&found.others)?, sums.of(&found.total)?, found.groups))
     }
 
     #[doc = stub_doc!("LedgerReader.durations")]

@@ -10,22 +10,21 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ..sanitize import printable
 from ..table import Column, layout, shorten
-from ..zones import UNITS, zone_name
 from ..zones import zone as zone_of
+from ..zones import zone_name
 
 if TYPE_CHECKING:
     from ..ledger import Report
 
 __all__ = [
     "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
-    "is_full_terminal", "is_terminal", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
-    "print_report", "print_table", "rows_that_fit", "say", "set_up", "shortened", "table",
+    "is_full_terminal", "is_terminal", "most_rows", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
+    "print_report", "print_table", "rows_that_fit", "say", "set_up", "table",
 ]  # fmt: skip
 
 SCHEMA_VERSION: Final = 1
@@ -155,44 +154,27 @@ def print_line(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def print_report(report: Report, columns: Callable[[Report], Sequence[Column]], *, is_whole: bool = False) -> None:
+def print_report(report: Report, columns: Callable[[Report], Sequence[Column]]) -> None:
     """Print a report as a table. A terminal gets the columns that fit into it.
 
     Args:
         report: The report.
         columns: Makes the columns.
-        is_whole: Whether a terminal gets all rows, even if they do not fit.
     """
     size = shutil.get_terminal_size() if is_terminal() else None
-    shown = report if is_whole or size is None else shortened(report, max(size.lines - _AROUND, _FEWEST))
-    made = columns(shown)
+    made = columns(report)
     if size is not None:
         made = [
             one._replace(cells=[shorten(printable(cell), _LONGEST) for cell in one.cells]) if one.is_text else one for one in made
         ]
-    has_foot = len(made[0].cells) > len(shown.rows) > 0
+    has_foot = len(made[0].cells) > len(report.rows) > 0
     lines, dropped = layout(made, width=None if size is None else size.columns, has_foot=has_foot, has_rule=False)
     print_lines(lines)
     _tell_dropped(dropped)
-    if len(shown) < len(report):
-        say(f"--limit {len(report)} shows all rows")
 
 
 def _with_short_texts(column: Column) -> Column:
     return column._replace(cells=[shorten(printable(cell), _LONGEST) for cell in column.cells]) if column.is_text else column
-
-
-def shortened(report: Report, count: int) -> Report:
-    """Return a report with so many rows and one for all others: the last rows of a report by time, else the first ones."""
-    if len(report.rows) <= count or not report.by or report.by[0] not in UNITS or not _is_by_time(report):
-        return report.top(count)
-    last = replace(report, rows=report.rows[::-1]).top(count).rows
-    return replace(report, rows=last[::-1])
-
-
-def _is_by_time(report: Report) -> bool:
-    keys = [row.key[report.by[0]] or "" for row in report.rows]
-    return keys == sorted(keys)
 
 
 def _tell_dropped(dropped: Sequence[str]) -> None:
@@ -200,9 +182,14 @@ def _tell_dropped(dropped: Sequence[str]) -> None:
         say(f"no room for {', '.join(names)}")
 
 
+def most_rows() -> int | None:
+    """Return how many rows fit on the terminal; `None` if standard output is none."""
+    return max(shutil.get_terminal_size().lines - _AROUND, _FEWEST) if is_terminal() else None
+
+
 def rows_that_fit(count: int) -> int:
     """Return how many of so many rows are shown: all, or on a terminal what fits."""
-    return max(shutil.get_terminal_size().lines - _AROUND, _FEWEST) if is_terminal() else count
+    return count if (most := most_rows()) is None else most
 
 
 def print_table(columns: Sequence[Column], limit: int | None = None, *, what: str = "rows") -> None:

@@ -17,7 +17,7 @@ from .budgets import print_budgets
 from .columns import COLUMNS, SORTS, check_columns, report_columns
 from .common import Add, add_csv, add_filters, add_source, count, csv_writer, filters, ledger, say_nothing_found, seconds_of
 from .progress import progress
-from .render import answer_report, counted, print_report, say, shortened
+from .render import answer_report, counted, most_rows, print_report, say
 from .screen import watch
 
 __all__ = ["add_commands"]
@@ -109,13 +109,12 @@ def _show(options: argparse.Namespace) -> int:
     own = ledger(options)
     ready: _Ready | None = getattr(options, "ready", None)
     names = check_columns(options.columns) if options.columns is not None else ready.columns if ready else None
+    limit = most_rows() if options.limit is None and not (options.csv or options.json) else options.limit
     with progress("reading the ledger"):
-        report = _made(own, options)
-    if sort := options.sort or (ready and ready.sort):
-        report = report.sorted_by(_sort_field(report, sort))
+        report = _made(own, options, None if options.plot else limit)
     if options.plot is not None:
         return _plot(options, own, report)
-    shown = report if options.limit is None else shortened(report, options.limit)
+    shown = report.folded()
     if options.csv:
         writer, safe = csv_writer(options, [*report.by, *(field.name for field in fields(Row) if field.name != "key")])
         writer.writerows({**row, **{name: safe(row[name]) for name in report.by}} for row in shown.to_dicts())
@@ -124,7 +123,9 @@ def _show(options: argparse.Namespace) -> int:
         answer_report(options, shown)
         return 0
     if report.rows or not report.by:
-        print_report(shown, _columns(own, options, names), is_whole=options.limit is not None)
+        print_report(shown, _columns(own, options, names))
+        if report.left_out and options.limit is None:
+            say(f"--limit {report.groups} shows all rows")
         if report.total.unpriced and not (ready and ready.where):
             what = counted(report.total.unpriced, "call")
             say(f"{what} without a price, in no sum: see taximeter unpriced")
@@ -135,12 +136,12 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sort_field(report: Report, text: str) -> str:
+def _sort_field(names: Sequence[str], text: str) -> str:
     sign, name = ("-", text[1:]) if text.startswith("-") else ("", text)
-    known = (*report.by, *SORTS, *(field.name for field in fields(Row) if field.name != "key"))
+    known = (*names, *SORTS, *(field.name for field in fields(Row) if field.name != "key"))
     if name not in known:
         raise ValueError(f"--sort: {unknown_name(name, known)}")
-    return sign + (name if name in report.by else SORTS.get(name, name))
+    return sign + (name if name in names else SORTS.get(name, name))
 
 
 def _plot(options: argparse.Namespace, own: Ledger, report: Report) -> int:
@@ -156,7 +157,7 @@ def _plot(options: argparse.Namespace, own: Ledger, report: Report) -> int:
     return 0
 
 
-def _made(own: Ledger, options: argparse.Namespace) -> Report:
+def _made(own: Ledger, options: argparse.Namespace, limit: int | None) -> Report:
     names = list(dict.fromkeys(name.strip() for name in options.by.split(",") if name.strip()))
     chosen: dict[str, Any] = filters(options)
     ready: _Ready | None = getattr(options, "ready", None)
@@ -168,7 +169,8 @@ def _made(own: Ledger, options: argparse.Namespace) -> Report:
             chosen["since"] = ready.since
     for name in names:
         check_field("--breakdown" if name in (getattr(options, "breakdown", None) or "").split(",") else "--by", name)
-    return own.report(names, **chosen)
+    sort = options.sort or (ready and ready.sort)
+    return own.report(names, **chosen, sort=_sort_field(names, sort) if sort else None, limit=limit)
 
 
 def _columns(own: Ledger, options: argparse.Namespace, names: Sequence[str] | None) -> Callable[[Report], Sequence[Column]]:

@@ -19,7 +19,7 @@ from .agreement import disagreements
 from .care import Care, Check, ProgressCallback, checked
 from .export import Form, blocks
 from .filters import Selection, Where
-from .report import Report, Row, total
+from .report import SUMS, Report, Row, total
 from .scan import Scan
 from .urls import is_clickhouse
 
@@ -34,6 +34,19 @@ _PAGE: Final = 1000
 
 
 _DURATIONS: Final = ("latency_ms", "ttft_ms")
+
+
+def _check_page(names: Sequence[str], sort: str | None, limit: int | None, offset: int) -> None:
+    """Check the order and the part of a report's rows.
+
+    Raises:
+        ValueError: One of them is invalid. The message names it.
+    """
+    if sort is not None and sort.removeprefix("-") not in (known := (*names, *SUMS)):
+        raise ValueError(f"sort: {sort.removeprefix('-')!r} is not a field of the report; it has {', '.join(known)}")
+    for name, value in (("limit", limit), ("offset", offset)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name}: {value!r} is negative; it is a number of rows")
 
 
 class Percentiles(NamedTuple):
@@ -126,6 +139,9 @@ class Ledger(Care):
         until: Moment | None = None,
         where: Where | None = None,
         tz: Zone | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Report:
         """Sum up calls by fields.
 
@@ -141,18 +157,24 @@ class Ledger(Care):
                 `Not`, `Like`, `Above` and `Below` of `taximeter.ledger` compare in other ways. A sequence of pairs may name a field
                 several times. Hours, days, weeks and months are written as reports show them.
             tz: The time zone of this report; by default the ledger's.
+            sort: A field of `by`, ascending; or a sum such as `calls` or `cost_usd`, from the highest. A minus in front reverses the
+                order. By default the order of time if a field is one of time, else the most expensive first.
+            limit: The most rows, which is much faster with many groups: the last ones in the order of time, else the first. The
+                report's `others` sums up all other groups; `total` is always the sum of all.
+            offset: How many rows are left out before them.
 
         Returns:
-            A row of sums for each group: in the order of time if a field is one of time, else the most expensive first.
+            A row of sums for each group.
 
         Raises:
-            ValueError: A field is unknown or a moment is invalid; the message names it.
+            ValueError: A field is unknown, a moment is invalid, or `limit` or `offset` is negative; the message names it.
             ConfigError: There is no such time zone.
             LedgerError: The ledger cannot be read.
         """
         names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
+        _check_page(names, sort, limit, offset)
         self._bring_up_to_date()
         place = self.timezone if tz is None else zone("tz", tz)
         chosen = Selection.of(since, until, where, place)
@@ -160,13 +182,24 @@ class Ledger(Care):
             chosen = chosen._replace(since=midnight(chosen.since, place))
         labels = self._labels(names, chosen, place)
         edges = {name: edges for name, (edges, _) in labels.items()}
-        found = self._reader.report(list(names), chosen.since, chosen.until, chosen.conditions, edges)
+        period = [None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until)]
+        is_last = limit is not None and (not labels.keys().isdisjoint(names) if sort is None else sort in labels)
+        if isinstance(self._reader, _core.LedgerReader):
+            field, is_reversed = (None, False) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
+            found, others, everything, groups = self._reader.report(
+                names, *chosen, edges, field, is_reversed=is_reversed, offset=offset, limit=limit, is_last=is_last
+            )
+            rows = tuple(Row(_key(names, values, labels), *sums) for values, sums in found)
+            left_out = groups - len(rows)
+            rest = Row({}, *others) if left_out else None
+            return Report(names, rows, Row({}, *everything), zone_name(place), period[0], period[1], rest, left_out, is_last)
+        answer = self._reader.report(list(names), *chosen, edges)
         if times := [index for index, name in enumerate(names) if name in labels]:
-            found.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
-
-        rows = tuple(Row(key=_key(names, values, labels), **sums) for values, sums in found)
-        period = (None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until))
-        return Report(names, rows, total(rows), zone_name(place), *period)
+            answer.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
+        rows = tuple(Row(_key(names, values, labels), **sums) for values, sums in answer)
+        report = Report(names, rows, total(rows), zone_name(place), period[0], period[1])
+        ordered = report if sort is None else report.sorted_by(sort)
+        return ordered if limit is None and not offset else ordered.page(limit, offset, is_last=is_last)
 
     def _labels(self, names: Sequence[str], chosen: Selection, place: tzinfo) -> dict[str, tuple[list[int], list[str]]]:
         """Return the beginnings and labels of the parts of time that a report groups by, by the names of their fields."""

@@ -18,7 +18,7 @@ from ..zones import UNITS
 if TYPE_CHECKING:
     from ..chart import Chart
 
-__all__ = ["Report", "Repricing", "RepricingRow", "Row", "cost_cells", "total"]
+__all__ = ["SUMS", "Report", "Repricing", "RepricingRow", "Row", "cost_cells", "total"]
 
 _ABSENT: Final = "–"
 _UNKNOWN: Final = "unknown"
@@ -28,7 +28,7 @@ Amount = NewType("Amount", Decimal)
 """An amount of US dollars. Polars would take `Decimal` itself for a type without decimal places, and fail."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """Sums over one group of events."""
 
@@ -101,6 +101,17 @@ class Report:
     """When the period begins; `None` for the first call."""
     until: datetime | None = None
     """When the period ends, exclusive; `None` for the last call."""
+    others: Row | None = None
+    """The sums of the groups that `limit` and `offset` left out; its `key` is empty. `None` if all groups are in `rows`."""
+    left_out: int = 0
+    """How many groups those are."""
+    is_last: bool = False
+    """Whether `rows` are the last ones of their order, not the first."""
+
+    @property
+    def groups(self) -> int:
+        """The number of groups, also of those without a row."""
+        return len(self.rows) + self.left_out
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -110,7 +121,7 @@ class Report:
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self.by)}" if self.by else ""
-        return f"<Report{by}: {_counted(len(self.rows), 'row')}, {_counted(self.total.calls, 'call')}, {_cost_text(self.total)}>"
+        return f"<Report{by}: {_counted(self.groups, 'row')}, {_counted(self.total.calls, 'call')}, {_cost_text(self.total)}>"
 
     def sorted_by(self, name: str) -> Report:
         """Return the report in another order.
@@ -125,27 +136,50 @@ class Report:
         field, is_reversed = name.removeprefix("-"), name.startswith("-")
         if field in self.by:
             rows = sorted(self.rows, key=lambda row: (row.key[field] is None, row.key[field] or ""), reverse=is_reversed)
-        elif field in _SUMS:
+        elif field in SUMS:
             rows = sorted(self.rows, key=lambda row: getattr(row, field), reverse=not is_reversed)
         else:
-            raise ValueError(f"sort: {field!r} is not a field of the report; it has {', '.join((*self.by, *_SUMS))}")
+            raise ValueError(f"sort: {field!r} is not a field of the report; it has {', '.join((*self.by, *SUMS))}")
         return replace(self, rows=tuple(rows))
 
     def top(self, count: int) -> Report:
         """Return the report with its first rows, and one row for all others if there are more."""
-        if len(self.rows) <= count or not self.by:
+        rest = self.rows[count:]
+        if not (rest or self.left_out) or not self.by:
             return self
-        others = total(self.rows[count:])
-        name = f"{len(self.rows) - count:,} others"
+        others = total(rest if self.others is None else (*rest, self.others))
+        name = f"{len(rest) + self.left_out:,} others"
         key = {field: name if field == self.by[0] else "" for field in self.by}
-        return replace(self, rows=(*self.rows[:count], replace(others, key=key)))
+        return replace(self, rows=(*self.rows[:count], replace(others, key=key)), others=None, left_out=0)
+
+    def folded(self) -> Report:
+        """Return the report with one row for the groups that were left out: before the last rows, or after the first ones."""
+        if not self.is_last:
+            return self.top(len(self.rows))
+        turned = replace(self, rows=self.rows[::-1]).top(len(self.rows))
+        return replace(turned, rows=turned.rows[::-1])
+
+    def page(self, limit: int | None, offset: int = 0, *, is_last: bool = False) -> Report:
+        """Return the report with a part of its rows.
+
+        Args:
+            limit: The most rows; `None` for no limit.
+            offset: How many rows are left out before them.
+            is_last: Whether rows are counted from the last one.
+        """
+        rows = self.rows[::-1] if is_last else self.rows
+        end = len(rows) if limit is None else offset + limit
+        others = (*rows[:offset], *rows[end:], *(() if self.others is None else (self.others,)))
+        kept = rows[offset:end][:: -1 if is_last else 1]
+        left_out = self.groups - len(kept)
+        return replace(self, rows=kept, others=total(others) if left_out else None, left_out=left_out, is_last=is_last)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as flat mappings, with costs as exact decimal texts."""
         return [_flat(row) for row in self.rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a mapping for JSON, with costs as exact decimal texts."""
+        """Return the report as a mapping for JSON, with costs as exact decimal texts. `others` is there if groups were left out."""
         return {
             "timezone": self.timezone,
             "since": None if self.since is None else self.since.isoformat(),
@@ -153,6 +187,7 @@ class Report:
             "by": list(self.by),
             "rows": self.to_dicts(),
             "total": _flat(self.total),
+            **({} if self.others is None else {"others": _flat(self.others), "groups": self.groups}),
         }
 
     def to_json(self) -> str:
@@ -169,12 +204,14 @@ class Report:
             A capsule with an Arrow C stream of one batch. Costs have the type `decimal128(38, 24)`, which is exact.
         """
         words = [(name, [row.key[name] for row in self.rows]) for name in self.by]
-        counts = [(name, [getattr(row, name) for row in self.rows]) for name in _SUMS if name not in _AMOUNTS]
+        counts = [(name, [getattr(row, name) for row in self.rows]) for name in SUMS if name not in _AMOUNTS]
         costs = [(name, [format(getattr(row, name), "f") for row in self.rows]) for name in _AMOUNTS]
         return _core.report_stream(words, counts, costs)
 
     def columns(self) -> list[Column]:
         """Return the columns for display: the fields, and the sums with their total last."""
+        if self.left_out:
+            return self.folded().columns()
         rows = [*self.rows, self.total] if self.by else [self.total]
         labels = ["total", *[""] * (len(self.by) - 1)] if self.by else []
         keys = [
@@ -211,11 +248,14 @@ class Report:
             A chart, which a notebook shows and which `save` writes to a file.
 
         Raises:
-            ValueError: An argument is invalid, or there are more than 750 hours, days, weeks or months.
+            ValueError: An argument is invalid, there are more than 750 hours, days, weeks or months, or the report was made with
+                `limit`: a chart sums up all other groups itself.
         """
+        if self.left_out:
+            raise ValueError(f"limit: {self.left_out:,} groups are not in the report; make it without limit, and choose with top")
         from .notebook import plot  # noqa: PLC0415 - only for charts
 
-        return plot(self, _SUMS, metric, kind, top, title)
+        return plot(self, SUMS, metric, kind, top, title)
 
     def _repr_html_(self) -> str:
         from .notebook import html, period  # noqa: PLC0415 - only for notebooks
@@ -226,6 +266,8 @@ class Report:
 
     def _shortened(self, count: int) -> Report:
         """Return the report with so many rows and one for all others: the last rows of a report by time, else the first ones."""
+        if self.left_out and len(self.rows) <= count:
+            return self.folded()
         if len(self.rows) <= count or set(UNITS).isdisjoint(self.by):
             return self.top(count)
         last = replace(self, rows=self.rows[::-1]).top(count).rows[::-1]
@@ -246,12 +288,13 @@ class Report:
         return table
 
 
-_SUMS: Final = tuple(field.name for field in fields(Row) if field.name != "key")
+SUMS: Final = tuple(field.name for field in fields(Row) if field.name != "key")
+"""The names of the sums of a row, in their order."""
 _AMOUNTS: Final = ("cost_usd", "cache_saved_usd")
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    values = {name: value for name, value in vars(row).items() if name != "key"}
+    values: dict[str, Any] = {name: getattr(row, name) for name in SUMS}
     return {**row.key, **values, **{name: format(values[name], "f") for name in _AMOUNTS}}
 
 
@@ -276,7 +319,7 @@ def cost_cells(rows: Sequence[Row]) -> list[str]:
 
 def total(rows: Sequence[Row]) -> Row:
     """Sum up all rows, exactly under any decimal context of the caller."""
-    sums: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in _SUMS if name not in _AMOUNTS}
+    sums: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in SUMS if name not in _AMOUNTS}
     for name in _AMOUNTS:
         sums[name] = Amount(reduce(EXACT.add, (getattr(row, name) for row in rows), Decimal(0)))
     return Row(key={}, **sums)
