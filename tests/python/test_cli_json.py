@@ -62,9 +62,27 @@ COMMANDS = {
 }  # fmt: skip
 FURTHER = {
     "overview": {"by", "today", "forecast", "last_hour_usd"}, "what-if": {"model"}, "reprice": {"dry_run"},
-    "prices list": {"catalog", "as_of"}, "journals": {"quarantine"},
+    "prices list": {"catalog", "as_of"}, "journals": {"quarantine"}, "query": {"columns"},
     **{name: {"by"} for name in ("report", "hourly", "daily", "weekly", "monthly", "customers", "session", "errors", "unpriced")},
 }  # fmt: skip
+ACTIONS = {
+    ("query", "SELECT model, count(*) AS calls FROM events GROUP BY model"): closed({"model": TEXT, "calls": COUNT}),
+    ("ledger", "check"): closed({"ok": BOOLEAN, "faults": {"type": "array"}, "events": COUNT, "bytes": COUNT, "free_bytes": COUNT}),
+    ("ledger", "compact"): closed({"bytes_before": COUNT, "bytes_after": COUNT}),
+    ("backup", "copy.db"): closed({"file": TEXT, "events": COUNT, "bytes": COUNT}),
+    ("restore", "copy.db"): closed({"file": TEXT, "events": COUNT, "bytes": COUNT, "kept": MAYBE}),
+    ("prune", "--before", "400d", "--dry-run"): closed({"deleted": COUNT, "free_bytes": COUNT, "dry_run": BOOLEAN}),
+    ("budgets", "set", "small", "--usd", "1", "--per", "day"): closed({"set": TEXT}),
+    ("budgets", "set", "small", "--usd", "2"): closed({"changed": TEXT}),
+    ("budgets", "reset", "small"): closed({"reset": COUNT}),
+    ("budgets", "rm", "small"): closed({"removed": TEXT}),
+    ("budgets", "recount"): closed({"recounted": COUNT}),
+    ("dead-letters", "retry"): closed({"retried": COUNT, "left": COUNT}),
+    ("dead-letters", "drop"): closed({"dropped": COUNT}),
+    ("journals", "requeue"): closed({"requeued": COUNT, "damaged": COUNT, "left": COUNT, "delivered": COUNT}),
+    ("clickhouse", "ddl"): closed({"statement": TEXT}),
+}  # fmt: skip
+"""Commands that do something, in the order in which the test runs them."""
 HEAD = {"schema_version", "command", "timezone", "since", "until", "rows", "total"}
 
 
@@ -108,13 +126,29 @@ def test_the_json_of_a_command_has_the_documented_form(used, arguments):
     assert (document["schema_version"], document["timezone"]) == (1, "Asia/Tokyo")
     assert list(document)[:5] == ["schema_version", "command", "timezone", "since", "until"]
     assert list(document)[-2:] == ["rows", "total"]
-    assert command == (" ".join(arguments[: 2 if arguments[0] == "prices" else 1]) if arguments else "overview")
+    assert command == (name_of(arguments) if arguments else "overview")
     for row in document["rows"]:
         jsonschema.validate(row, COMMANDS[arguments])
     if command not in {"dead-letters", "journals", "prices diff"}:
         assert document["rows"]
     if COMMANDS[arguments] is REPORT:
         jsonschema.validate(document["total"], closed(SUMS))
+
+
+def name_of(arguments: tuple[str, ...]) -> str:
+    has_action = arguments[0] in {"prices", "ledger", "budgets", "journals", "clickhouse"} and len(arguments) > 1
+    return " ".join(arguments[: 2 if has_action else 1])
+
+
+def test_the_json_of_an_action_has_the_documented_form(used):
+    for arguments, schema in ACTIONS.items():
+        document = json.loads(call(used, *arguments, "--json"))
+        command = document["command"]
+        assert command == name_of(arguments)
+        assert set(document) == HEAD | FURTHER.get(command, set())
+        assert document["rows"], arguments
+        for row in document["rows"]:
+            jsonschema.validate(row, schema)
 
 
 def test_lines_of_tail_and_export_are_calls(used):
@@ -130,9 +164,9 @@ def test_lines_of_tail_and_export_are_calls(used):
 def test_the_page_names_every_command_and_field(used):
     page = re.sub("```.*?```", "", (DOCS / "json.md").read_text("utf-8"), flags=re.DOTALL)
     told = set(re.findall(r"`([^`]+)`", page))
-    for arguments, schema in COMMANDS.items():
+    for arguments, schema in (COMMANDS | ACTIONS).items():
         if arguments:
-            assert " ".join(arguments[: 2 if arguments[0] == "prices" else 1]) in told
+            assert name_of(arguments) in told
         for name in schema.get("properties", schema["required"]):
             assert name in told or name == "key", (arguments, name)
     for names in FURTHER.values():

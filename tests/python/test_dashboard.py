@@ -26,6 +26,7 @@ from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
 from taximeter.dashboard.panels import PANELS
 from taximeter.dashboard.server import own_token
+from taximeter.ledger.series import series
 
 NOW = datetime.now(timezone.utc)
 
@@ -202,6 +203,20 @@ def test_numbers_are_those_of_the_report(server, ledger):
     (row,) = get(server, "unpriced")["rows"]
     assert (row["model"], row["setting"]) == ("nosuch", 'prices.aliases = { "openai/nosuch" = "provider/model" }')
     assert get(server, "cache")["total"]["cache_read_tokens"] == sum(range(120))
+
+
+@pytest.mark.parametrize("metric", ["cost_usd", "calls"])
+def test_series_of_a_field_with_many_values_equal_those_of_the_whole_report(server, ledger, metric):
+    whole = ledger.report(("day", "customer"), since="30d")
+    groups = {row.key["customer"] for row in whole}
+    for count in (1, 2, len(groups) - 1, len(groups)):
+        found = get(server, "series", by="customer", bin="day", metric=metric, top=count)
+        expected = series(whole, metric, count)
+        assert found["bins"] == expected.bins
+        shown = {group["name"]: [None if value is None else Decimal(value) for value in group["values"]] for group in found["series"]}
+        assert shown == {name: [None if one is None else Decimal(one) for one in of] for name, of in expected.values.items()}
+        assert [group["name"] for group in found["series"] if group["is_rest"]] == [expected.rest] * bool(expected.rest)
+        assert found["unpriced"] == whole.total.unpriced
 
 
 def test_series_have_a_value_for_each_bin(server, ledger):

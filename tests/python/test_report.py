@@ -101,6 +101,41 @@ def test_rows_by_time_are_in_its_order_and_others_by_cost(travelled):
         report.sorted_by("colour")
 
 
+@pytest.mark.parametrize("by", ["user", ("team", "user"), ("day", "user"), "month", ()])
+def test_a_part_of_a_report_is_that_of_the_whole_and_the_sum_of_the_rest(travelled, by):
+    ledger = taximeter.Ledger(travelled[0], timezone="UTC")
+    whole = ledger.report(by)
+    for sort in (None, "calls", "-input_tokens", *whole.by[:1], *(f"-{name}" for name in whole.by[:1])):
+        ordered = whole if sort is None else whole.sorted_by(sort)
+        for limit, offset in ((0, 0), (1, 0), (2, 1), (None, 2), (10_000, 0), (5, 10_000)):
+            part = ledger.report(by, sort=sort, limit=limit, offset=offset)
+            is_last = limit is not None and sort is None and by in {("day", "user"), "month"}
+            assert part == (ordered.page(limit, offset, is_last=is_last) if limit is not None or offset else ordered)
+            assert (part.total, part.groups, part.left_out) == (whole.total, len(whole), len(whole) - len(part.rows))
+            rest = [row for row in whole if row not in part.rows]
+            assert part.others == (reports.total(rest) if rest else None)
+            assert sum(row.calls for row in part.folded()) == (whole.total.calls if whole.by else sum(row.calls for row in part))
+    if whole.by:
+        part = ledger.report(by, limit=1)
+        place = 0 if part.is_last else -1
+        assert part.folded().rows[place].key[whole.by[0]] == f"{len(whole) - 1:,} others"
+        assert f"{len(whole) - 1:,} others" in str(part)
+        assert repr(part) == repr(whole)
+        assert part.to_dict()["others"]["calls"] == part.others.calls
+        assert "others" not in whole.to_dict()
+        with pytest.raises(ValueError, match="limit: .* make it without limit"):
+            part.plot()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"sort": "colour"}, "sort: 'colour'"), ({"limit": -1}, "limit: -1 is negative"), ({"offset": -2}, "offset: -2 is negative")],
+)
+def test_the_part_of_a_report_is_checked(travelled, options, message):
+    with pytest.raises(ValueError, match=message):
+        taximeter.Ledger(travelled[0]).report(**options)
+
+
 def test_a_span_of_days_begins_at_midnight_in_reports_by_day(meter):
     now = datetime.now(timezone.utc)
     midnight = datetime.combine(now.date() - timedelta(days=2), datetime.min.time(), timezone.utc)
@@ -331,6 +366,22 @@ def test_report_options_are_checked_and_explained(hostile, tmp_path):
     first, second = (command(hostile, *arguments).stdout for arguments in (("report", "--limit", "2"), ("report", "--limit", "9")))
     assert first == second
     assert "9 others" in command(hostile, "report", "--by", "customer", "--limit", "2").stdout
+
+
+def test_columns_are_chosen_and_exact_numbers_have_all_digits(hostile):
+    names = ["report", "--by", "model", "--columns", "calls,input,cost"]
+    head, row, *_ = command(hostile, *names).stdout.splitlines()
+    assert head.split() == ["model", "calls", "input", "cost"]
+    assert row.split()[-2].endswith("M")
+    exact = command(hostile, *names, "--exact").stdout.splitlines()[1].split()
+    total = taximeter.Ledger(hostile / "ledger.db").report("model").rows[0]
+    assert exact[-2] == f"{total.input_tokens:,}"
+    assert Decimal(exact[-1].replace(",", "")) == total.cost_usd
+    daily = command(hostile, "daily", "--columns", "errors,calls").stdout.splitlines()
+    assert daily[0].split() == ["day", "errors", "calls"]
+    wrong = command(hostile, "report", "--columns", "cots")
+    assert wrong.returncode == 2
+    assert "did you mean 'cost'?" in wrong.stderr
 
 
 @given(st.text())

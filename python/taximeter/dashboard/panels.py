@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from .. import __version__
 from ..fields import unknown_name
-from ..ledger import Report
+from ..ledger import Report, Row
+from ..ledger.filters import Condition
 from ..ledger.forecast import daily_costs, forecast
-from ..ledger.report import total
+from ..ledger.report import less
 from ..ledger.series import ABSENT, Series, series
 from ..ledger.where import GROUPS, NUMBERS
 from ..moments import unix_ns
@@ -28,6 +29,8 @@ from .state import METRICS, State
 __all__ = ["PANELS", "budgets", "call", "calls", "latency_series_of", "ranked", "series_of"]
 
 _MOST_BINS: Final = 750
+_MANY: Final = frozenset({"customer", "user", "session", "trace_id", "call_id"})
+"""Fields that may have as many values as there are calls. So may tags."""
 _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
 """The units of `auto`, by the longest period that has them."""
 _SAME_TIME: Final = 64
@@ -103,11 +106,40 @@ def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, 
         RequestError: The period has too many bins.
     """
     unit = state.by if state.by in UNITS else state.bin if state.bin != "auto" else _bin(source, state)
-    groups = [] if state.by in {"", unit} else [state.by]
-    report = _redacted(_report(source, state, (unit, *groups)), redaction)
-    found = series(report, state.metric, state.top)
+    if state.by in _MANY or state.by.startswith("tag:"):
+        report, found = _series_of_many(source, state, redaction, unit)
+    else:
+        groups = [] if state.by in {"", unit} else [state.by]
+        report = _redacted(_report(source, state, (unit, *groups)), redaction)
+        found = series(report, state.metric, state.top)
     _checked(unit, found.bins)
     return unit, report, found
+
+
+def _series_of_many(source: Source, state: State, redaction: Redaction, unit: str) -> tuple[Report, Series]:
+    """Return the report and the series of a field with very many values: only the greatest groups are read by time."""
+    whole = _report(source, state, (unit,))
+    _checked(unit, series(whole, state.metric).bins)
+    # One series takes no more space than "1 others".
+    first = _part(source, state, state.metric, state.top + 1)
+    chosen = first.rows if not first.left_out else first.rows[: state.top]
+    names = [row.key[state.by] for row in chosen]
+    more = ((state.by, names),) if first.left_out else ()
+    report = _redacted(_report(source, state, (unit, state.by), more), redaction)
+    if not first.left_out:
+        return report, series(report, state.metric, state.top)
+    rest = f"{first.groups - len(names):,} others"
+    while rest in {row.key[state.by] for row in report.rows}:
+        rest += "'"
+    shown: dict[str | None, list[Row]] = {}
+    for row in report.rows:
+        shown.setdefault(row.key[unit], []).append(row)
+    others = (replace(less(row, shown.get(row.key[unit], ())), key={unit: row.key[unit], state.by: rest}) for row in whole.rows)
+    combined = replace(report, rows=(*report.rows, *others), total=whole.total)
+    found = series(combined, state.metric, len(names) + 1)
+    last: list[Number] = [Decimal(0) if value is None else value for value in found.values[rest]]
+    values = {name: numbers for name, numbers in found.values.items() if name != rest}
+    return combined, Series(found.bins, {**values, rest: last}, rest)
 
 
 def series_panel(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
@@ -130,16 +162,19 @@ def series_panel(source: Source, state: State, redaction: Redaction) -> dict[str
 
 def top(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return the rows of a page of groups, the sum of all others, and the sum of all."""
-    report = _redacted(_report(source, state, (state.by,) if state.by else ()), redaction)
+    sort = state.sort or state.metric
     try:
-        ordered = report.sorted_by(state.sort or state.metric)
+        if sort.removeprefix("-") in redaction.fields:
+            # The order of the values would tell what they are.
+            everything = _redacted(_report(source, state, (state.by,) if state.by else ()), redaction)
+            report = everything.sorted_by(sort).page(state.limit, state.offset)
+        else:
+            report = _redacted(_part(source, state, sort, state.limit, state.offset), redaction)
     except ValueError as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from None
-    chosen = slice(state.offset, state.offset + state.limit)
-    others = [row for index, row in enumerate(ordered.rows) if not chosen.start <= index < chosen.stop]
-    other = replace(ordered, total=total(others)).to_dict()["total"] if others else None
-    rows = ordered.to_dicts()[chosen]
-    return {"by": state.by, "rows": rows, "other": other, "groups": len(report), "total": report.to_dict()["total"], **_about(report)}
+    found = report.to_dict()
+    page = {"rows": found["rows"], "other": found.get("others"), "groups": report.groups, "total": found["total"]}
+    return {"by": state.by, **page, **_about(report)}
 
 
 def ranked(source: Source, state: State, redaction: Redaction) -> tuple[list[str], list[Number], str]:
@@ -320,8 +355,16 @@ PANELS: Final = {
 """The panels by name. Each returns an object."""
 
 
-def _report(source: Source, state: State, by: Sequence[str], more: Sequence[tuple[str, str]] = ()) -> Report:
+def _report(source: Source, state: State, by: Sequence[str], more: Sequence[tuple[str, Condition]] = ()) -> Report:
     return source.report(by, since=state.since, until=state.until, where=(*state.where, *more), tz=state.zone)
+
+
+def _part(source: Source, state: State, sort: str, limit: int, offset: int = 0) -> Report:
+    """Return some of the groups in an order."""
+    by = (state.by,) if state.by else ()
+    return source.report(
+        by, since=state.since, until=state.until, where=state.where, tz=state.zone, sort=sort, limit=limit, offset=offset
+    )
 
 
 def _selected(

@@ -65,8 +65,11 @@ class Source(Protocol):
         until: Moment | None = ...,
         where: Where | None = ...,
         tz: Zone | None = ...,
+        sort: str | None = ...,
+        limit: int | None = ...,
+        offset: int = ...,
     ) -> Report:
-        """Sum up calls by fields."""
+        """Sum up calls by fields, and return a part of the rows in an order."""
 
     def newest(
         self, count: int, *, since: Moment | None = ..., until: Moment | None = ..., where: Where | None = ...

@@ -159,8 +159,8 @@ class Ledger(Care):
             tz: The time zone of this report; by default the ledger's.
             sort: A field of `by`, ascending; or a sum such as `calls` or `cost_usd`, from the highest. A minus in front reverses the
                 order. By default the order of time if a field is one of time, else the most expensive first.
-            limit: The most rows, which is much faster with many groups: the last ones in the order of time, else the first. The
-                report's `others` sums up all other groups; `total` is always the sum of all.
+            limit: The most rows, which is much faster with many groups: the first ones, or without `sort` in the order of time the
+                last. The report's `others` sums up all other groups; `total` is always the sum of all.
             offset: How many rows are left out before them.
 
         Returns:
@@ -183,7 +183,7 @@ class Ledger(Care):
         labels = self._labels(names, chosen, place)
         edges = {name: edges for name, (edges, _) in labels.items()}
         period = [None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until)]
-        is_last = limit is not None and (not labels.keys().isdisjoint(names) if sort is None else sort in labels)
+        is_last = limit is not None and sort is None and bool(labels)
         if isinstance(self._reader, _core.LedgerReader):
             field, is_reversed = (None, False) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
             found, others, everything, groups = self._reader.report(

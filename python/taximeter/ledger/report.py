@@ -18,7 +18,7 @@ from ..zones import UNITS
 if TYPE_CHECKING:
     from ..chart import Chart
 
-__all__ = ["SUMS", "Report", "Repricing", "RepricingRow", "Row", "cost_cells", "total"]
+__all__ = ["SUMS", "Report", "Repricing", "RepricingRow", "Row", "cost_cells", "less", "total"]
 
 _ABSENT: Final = "–"
 _UNKNOWN: Final = "unknown"
@@ -315,6 +315,14 @@ def cost_cells(rows: Sequence[Row]) -> list[str]:
         _UNKNOWN if row.unpriced and row.unpriced == row.calls else f"≥ {cost}" if row.unpriced else cost
         for row, cost in zip(rows, costs, strict=True)
     ]
+
+
+def less(row: Row, parts: Sequence[Row]) -> Row:
+    """Return the sums of a row without those of some of its parts, exact."""
+    sums = total(parts)
+    left: dict[str, Any] = {name: getattr(row, name) - getattr(sums, name) for name in SUMS if name not in _AMOUNTS}
+    left |= {name: Amount(EXACT.subtract(getattr(row, name), getattr(sums, name))) for name in _AMOUNTS}
+    return replace(row, **left)
 
 
 def total(rows: Sequence[Row]) -> Row:
