@@ -238,7 +238,9 @@ class _Frame:
         is_line: bool = False,
     ) -> None:
         self.title, self.labels, self.values, self.is_line = title, labels, values, is_line
-        self.numbers = [_REST if name == rest else index % _REST for index, name in enumerate(values)]
+        # A single series more than there are colours is grey, too.
+        grey = {rest, *(list(values)[_REST:] if len(values) == _REST + 1 else ())}
+        self.numbers = [_REST if name in grey else index % _REST for index, name in enumerate(values)]
         # Charts on one page share the names of textures, so these differ.
         self.id = f"tm{crc32('|'.join((title, *labels, *values)).encode('utf-8', 'replace')):x}"
         marks = round_numbers(*ends)

@@ -209,6 +209,15 @@ def test_the_text_of_a_png_appears_or_the_error_says_what_to_install(tmp_path, m
         assert len((tmp_path / "d.png").read_bytes()) > len(bare)
 
 
+def test_a_single_series_more_than_colours_shares_none():
+    colours = [re.findall(r'class="(tm-\d)"', group)[0] for group in re.findall(r"<g data-series.*?</g>", legend_of(9))]
+    assert len(colours) == len(set(colours)) == 9
+
+
+def legend_of(count: int) -> str:
+    return chart.bars(["a"], {f"s{number}": [1] for number in range(count)}, title="t").markup.partition("<g data-left")[0]
+
+
 def test_a_series_of_another_length_is_an_error():
     with pytest.raises(ValueError, match="'x' has 1 values for 2 labels"):
         chart.bars(["a", "b"], {"x": [1]}, title="t")

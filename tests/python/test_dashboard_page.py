@@ -252,6 +252,8 @@ def test_a_bar_leads_to_the_calls_and_one_call(visit, path):
     call_id = dialog.locator("dd", has_text=re.compile(r"^[0-9a-f-]{36}$")).first.inner_text()
     event = taximeter.Ledger(path).find(call_id)
     expect(dialog).to_contain_text(event["cost_usd"])
+    price = dialog.locator("pre").inner_text()
+    assert price.splitlines()[0].startswith("input_tokens: ") and "\\x0a" not in price
     page.keyboard.press("Escape")
     expect(page.locator("dialog[open]")).to_have_count(0)
 

@@ -37,7 +37,7 @@ export async function figure(url, data, onPick) {
     const list = rows
       .sort((a, b) => Number(b.at) - Number(a.at))
       .flatMap((one) => [
-        h("span", { class: `dot ${one.is_rest ? "rest" : `s${one.index % 8}`}` }),
+        h("span", { class: `dot ${one.is_rest || one.index === 8 ? "rest" : `s${one.index % 8}`}` }),
         h("dt", {}, h("bdi", {}, printable(one.name))),
         h("dd", {}, value(data.metric, one.at), isSum && rows.length > 1 ? h("small", {}, share(Number(one.at), total)) : null),
       ]);

@@ -20,12 +20,12 @@ const cents = numbers(2);
 const small = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 2, minimumSignificantDigits: 2 });
 const large = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 });
 
-/** An amount. `isRough` leaves out the cents of amounts of $100 and more. */
+/** An amount. `isRough` leaves out the cents of amounts of $10 and more. */
 export function money(text, isRough = false) {
   if (text === null || text === undefined) return "unknown";
   const value = Number(text);
   const size = Math.abs(value);
-  const digits = isRough && size >= 100 ? whole.format(size) : size === 0 || size >= 0.095 ? cents.format(size) : small.format(size);
+  const digits = isRough && size >= 10 ? whole.format(size) : size === 0 || size >= 0.095 ? cents.format(size) : small.format(size);
   return `${value < 0 ? "-" : ""}$${digits}`;
 }
 

@@ -249,7 +249,7 @@ export async function openCall(id, tools) {
     h("dl", { class: "facts" }, simpleFields.flatMap(fact)),
     ...group("Usage", Object.entries(call.usage ?? {})),
     ...group("Tags", Object.entries(call.tags ?? {})),
-    ...(explanation ? [h("h3", {}, "Price"), h("pre", {}, h("code", {}, printable(explanation).replaceAll("\\n", "\n")))] : []),
+    ...(explanation ? [h("h3", {}, "Price"), h("pre", {}, h("code", {}, explanation.split("\n").map(printable).join("\n")))] : []),
     ...(repricings?.length ? [h("h3", {}, "Priced before"), h("p", {}, repricings.map((one) => `${money(one.cost_usd)} until ${one.repriced_at}`).join(", "))] : []),
     repricings === null ? h("p", { class: "note more" }, "What this call cost before a repricing is known to the ledger's file only, and this ledger is in ClickHouse.") : "",
     call.session ? h("p", { class: "more" }, h("button", { type: "button", onclick: () => (document.getElementById("dialog").close(), filterBy("session", call.session, false)) }, "Show the session")) : "",
@@ -261,6 +261,6 @@ export function empty(section, meta) {
     h("h2", {}, "No calls yet"),
     h("p", {}, "The ledger ", h("code", {}, printable(meta.ledger ?? "of this machine")), " has no calls. Three lines in your program meter every call of its clients:"),
     h("pre", {}, h("code", {}, "import taximeter\n\ntaximeter.init()\n# … your OpenAI, Anthropic, Gemini, … calls …")),
-    h("p", { class: "note" }, "This page looks again every few seconds. Are there calls that you expect? ", h("code", {}, "taximeter doctor"), " says where events go."),
+    h("p", { class: "note" }, "This page looks again every few seconds. Do you expect calls here? ", h("code", {}, "taximeter doctor"), " says where events go."),
   );
 }
