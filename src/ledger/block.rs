@@ -1,7 +1,7 @@
 //! Blocks: the columns that reports need of consecutive calls, packed.
 //!
 //! Sums by customer do not condense the calls of 100,000 customers, so reports read the columns of the calls themselves. A block has the calls from `first_seq` to `last_seq`; all calls up to the last block's end are in
-//! blocks, later ones only in `events`. A column that is absent has no value in any call.
+//! blocks, later ones only in `calls`. A column that is absent has no value in any call.
 
 use std::collections::HashMap;
 
@@ -36,6 +36,8 @@ pub(super) const TEXTS: [&str; 19] = [
     "session",
     "tags",
 ];
+/// Those of them that are texts in `calls` as well. The others are numbers there.
+pub(super) const PLAIN: [&str; 2] = ["status", "cost_status"];
 /// The fields that are counts, in the order of their columns.
 pub(super) const COUNTS: [&str; 5] =
     ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"];

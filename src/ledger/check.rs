@@ -88,8 +88,9 @@ pub fn compact(ledger: &Path, watch: &Arc<Watch>) -> Result<Compacted, LedgerErr
         return Err(LedgerError::Query(format!("there is no ledger at {}", ledger.display())));
     };
     let mut file = LedgerFile::open_to_write(ledger, None)?;
+    file.connection()?.busy_timeout(PATIENCE)?;
+    file.upgrade(None, watch)?;
     let mut connection = file.connection()?;
-    connection.busy_timeout(PATIENCE)?;
     fold_all(&mut connection, watch)?;
     watch.guard(&mut connection)?;
     connection.execute_batch("PRAGMA auto_vacuum = incremental; VACUUM").map_err(|error| watch.explain(error))?;

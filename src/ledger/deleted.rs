@@ -138,7 +138,8 @@ fn call(row: &Row<'_>, seq: i64, keeps_sums: bool) -> Result<Sums, LedgerError> 
 
 /// Adds the sums to the table.
 fn merge(transaction: &Connection, found: HashMap<[String; LABELS.len()], Sums>) -> Result<(), LedgerError> {
-    const OLD: &str = "SELECT first_seq, calls, unpriced, unpriced_correction, input_tokens, output_tokens, cache_read_tokens,
+    const OLD: &str =
+        "SELECT first_seq, calls, unpriced, unpriced_correction, input_tokens, output_tokens, cache_read_tokens,
         cache_write_tokens, reasoning_tokens, cost_usd, correction_usd, cache_saved_usd, latency, ttft
         FROM deleted_calls WHERE labels = ?1";
     let mut known: i64 = transaction.query_row("SELECT count(*) FROM deleted_calls", (), |row| row.get(0))?;

@@ -27,6 +27,14 @@ pub enum LedgerError {
     /// The file was overwritten in place less than a second ago.
     #[error("the ledger file is being overwritten; events wait until that is finished")]
     Overwritten,
+    /// An earlier version made the file, and it is being upgraded.
+    #[error("the ledger is being upgraded: {done} of {total} calls; events wait until that is finished")]
+    Upgrading {
+        /// The calls that are copied.
+        done: u64,
+        /// All calls.
+        total: u64,
+    },
     /// The file is an SQLite database of another application.
     #[error("the file is an SQLite database, but not a ledger")]
     Foreign,
@@ -59,7 +67,7 @@ impl LedgerError {
             Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
             // Another process is opening the file.
             Self::Directory(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-            Self::Replaced | Self::Overwritten => true,
+            Self::Replaced | Self::Overwritten | Self::Upgrading { .. } => true,
             _ => false,
         }
     }

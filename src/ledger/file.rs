@@ -11,7 +11,7 @@
 //! In each case the ledger is opened again. A log that belongs to another file is renamed first (`ledger.db-wal.replaced-…`).
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -20,6 +20,8 @@ use super::error::LedgerError;
 use super::lease::{InUse, Leased};
 use super::record::{Record, RecordFile, beside};
 use super::schema;
+use super::upgrade::{Upgrade, upgrade};
+use super::watch::Watch;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::create_private_file;
 use crate::sys::identity::FileIdentity;
@@ -49,8 +51,8 @@ pub(super) struct LedgerFile {
 }
 
 impl LedgerFile {
-    /// Opens a ledger to write. Creates the file if it does not exist, and migrates it to this version's schema. `replaced` is the log of
-    /// the file that was open before.
+    /// Opens a ledger to write. Creates the file if it does not exist. A file of an earlier version needs [`Self::upgrade`] before it is
+    /// written. `replaced` is the log of the file that was open before.
     pub(super) fn open_to_write(path: &Path, replaced: Option<FileIdentity>) -> Result<Self, LedgerError> {
         let record_file = RecordFile::lock(path)?;
         let record = record_file.read();
@@ -101,6 +103,16 @@ impl LedgerFile {
 
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         self.leased.connection()
+    }
+
+    /// Goes on with the upgrade of a file of an earlier version until it is done or the time is over.
+    pub(super) fn upgrade(&mut self, until: Option<Instant>, watch: &Watch) -> Result<(), LedgerError> {
+        match upgrade(&mut *self.connection()?, until, watch)? {
+            Upgrade::Done => Ok(()),
+            Upgrade::Reached(done, total) => {
+                Err(LedgerError::Upgrading { done: done.max(0) as u64, total: total.max(0) as u64 })
+            }
+        }
     }
 
     /// The identities of the open files.

@@ -1,18 +1,25 @@
-//! Packs calls into blocks: those that this process writes, as it writes them, and those that others wrote, from `events`.
+//! Numbers the texts of calls, and packs calls into blocks: those that this process writes, as it writes them, and those that others wrote,
+//! from `calls`.
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
-use super::block::{self, CALLS, COUNTS, Packed, TEXTS};
+use super::block::{self, CALLS, COUNTS, PLAIN, Packed, TEXTS};
 use super::error::LedgerError;
 use super::hours::token_columns;
-use super::insert::{notes_text, tags_text};
-use super::texts::Texts;
+use super::texts::{Texts, notes_text, tags_text};
 use super::watch::Watch;
 use crate::event::UsageEvent;
 use crate::money::Usd;
 
-/// The calls that a writer has written and that are in no block yet.
+/// An event whose texts have numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Numbered {
+    pub(super) call: Packed,
+    /// The number of the catalog entry, which blocks do not have.
+    pub(super) priced_as: u32,
+}
+
+/// The numbers of texts, and the calls that a writer has written and that are in no block yet.
 #[derive(Default)]
 pub(super) struct Folder {
     texts: Texts,
@@ -20,7 +27,7 @@ pub(super) struct Folder {
     /// SQLite's count of the changes that other connections made, when `texts` and `pending` were right.
     others_changes: i64,
     /// The texts of the event before, by column: neighbours have most of them in common.
-    before: [(String, u32); TEXTS.len()],
+    before: [(String, u32); TEXTS.len() + 1],
 }
 
 impl Folder {
@@ -41,15 +48,15 @@ impl Folder {
         self.before = Default::default();
     }
 
-    /// Keeps an event that was inserted, with what caching saved in it. `before` is the one added before it.
-    pub(super) fn add(
+    /// Numbers the texts of an event, which is to get a sequence number. `saved` is what caching saved in it, and `before` the event before it.
+    pub(super) fn number_texts(
         &mut self,
         transaction: &Transaction<'_>,
         seq: i64,
         event: &UsageEvent<'_>,
         saved: Option<Usd>,
         before: Option<&UsageEvent<'_>>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Numbered, LedgerError> {
         let mut call = Packed {
             seq,
             started_at: event.started_at,
@@ -73,8 +80,13 @@ impl Folder {
         } else {
             self.number(transaction, TAGS, &tags_text(&event.attribution.tags).unwrap_or_default())?
         };
+        let priced_as = self.number(transaction, PRICED_AS, event.priced_as.unwrap_or_default())?;
+        Ok(Numbered { call, priced_as })
+    }
+
+    /// Keeps a call that was inserted, to pack it.
+    pub(super) fn keep(&mut self, call: Packed) {
         self.pending.push(call);
-        Ok(())
     }
 
     fn number(&mut self, transaction: &Transaction<'_>, column: usize, text: &str) -> Result<u32, LedgerError> {
@@ -91,7 +103,7 @@ impl Folder {
     /// Makes a block of the oldest calls that are in none, if there are at least `minimum` of them. Returns whether it did.
     pub(super) fn fold(&mut self, connection: &mut Connection, minimum: usize) -> Result<bool, LedgerError> {
         let last: i64 =
-            connection.prepare_cached("SELECT ifnull(max(seq), 0) FROM events")?.query_row((), |row| row.get(0))?;
+            connection.prepare_cached("SELECT ifnull(max(seq), 0) FROM calls")?.query_row((), |row| row.get(0))?;
         if last - block::covered(connection)? < minimum as i64 {
             return Ok(false);
         }
@@ -116,10 +128,10 @@ impl Folder {
         Ok(true)
     }
 
-    /// The calls after a sequence number, from `events`.
+    /// The calls after a sequence number, from `calls`.
     fn read(&mut self, transaction: &Transaction<'_>, after: i64) -> Result<Vec<Packed>, LedgerError> {
         let query = format!(
-            "SELECT seq, started_at, cost_usd, cache_saved_usd, latency_ms, ttft_ms, {}, {} FROM events
+            "SELECT seq, started_at, cost_usd, cache_saved_usd, latency_us, ttft_us, {}, {} FROM calls
             WHERE seq > ?1 ORDER BY seq LIMIT ?2",
             COUNTS.join(", "),
             TEXTS.join(", ")
@@ -129,12 +141,13 @@ impl Folder {
         let mut calls = Vec::with_capacity(CALLS);
         while let Some(row) = rows.next()? {
             let mut call = numbers(row)?;
-            for column in 0..TEXTS.len() {
-                let text = match row.get_ref(6 + COUNTS.len() + column)? {
-                    ValueRef::Text(text) => std::str::from_utf8(text).map_err(|_| LedgerError::BadBlock)?,
-                    _ => "",
+            for (column, name) in TEXTS.iter().enumerate() {
+                let value = row.get_ref(6 + COUNTS.len() + column)?;
+                call.texts[column] = if PLAIN.contains(name) {
+                    self.number(transaction, column, value.as_str().map_err(|_| LedgerError::BadBlock)?)?
+                } else {
+                    value.as_i64().ok().and_then(|number| number.try_into().ok()).ok_or(LedgerError::BadBlock)?
                 };
-                call.texts[column] = self.number(transaction, column, text)?;
             }
             calls.push(call);
         }
@@ -145,6 +158,8 @@ impl Folder {
 /// The columns whose texts are made from other values.
 const NOTES: usize = 11;
 const TAGS: usize = 18;
+/// Where the text of the catalog entry is kept.
+const PRICED_AS: usize = TEXTS.len();
 
 /// Everything of a row but its texts.
 fn numbers(row: &Row<'_>) -> Result<Packed, LedgerError> {
@@ -152,7 +167,7 @@ fn numbers(row: &Row<'_>) -> Result<Packed, LedgerError> {
         let text = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)?;
         Ok(text.map(str::parse).transpose()?)
     };
-    let microseconds = |column| row.get::<_, Option<f64>>(column).map(|ms| ms.map(|ms| (ms * 1000.0).round() as u64));
+    let microseconds = |column| row.get::<_, Option<i64>>(column).map(|us| us.map(|us| us.max(0) as u64));
     let mut call = Packed {
         seq: row.get(0)?,
         started_at: row.get::<_, i64>(1)?.max(0) as u64,
@@ -198,7 +213,7 @@ pub(super) fn fold_all(connection: &mut Connection, watch: &Watch) -> Result<(),
     let mut folder = Folder::default();
     loop {
         let is_more = folder.fold(connection, 1)?;
-        let last: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?;
+        let last: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM calls", (), |row| row.get(0))?;
         watch.note(block::covered(connection)?.max(0) as u64, last.max(0) as u64)?;
         if !is_more {
             return Ok(());

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use rusqlite::{Transaction, params};
 
 use super::error::LedgerError;
-use crate::event::{Unit, UsageEvent};
+use crate::event::{Unit, Usage, UsageEvent};
 use crate::money::Usd;
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
@@ -44,14 +44,19 @@ impl Sums {
 pub(super) struct Hours<'a>(HashMap<Call<'a>, Sums, RandomState>);
 
 /// The counts that have their own columns, in column order.
-pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
+pub(super) fn usage_columns(usage: &Usage) -> [i64; 5] {
     [
-        event.usage.count(Unit::INPUT_TOKENS) as i64,
-        event.usage.count(Unit::OUTPUT_TOKENS) as i64,
-        event.usage.count(Unit::CACHE_READ_TOKENS) as i64,
-        event.usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
-        event.usage.count(Unit::REASONING_TOKENS) as i64,
+        usage.count(Unit::INPUT_TOKENS) as i64,
+        usage.count(Unit::OUTPUT_TOKENS) as i64,
+        usage.count(Unit::CACHE_READ_TOKENS) as i64,
+        usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
+        usage.count(Unit::REASONING_TOKENS) as i64,
     ]
+}
+
+/// As [`usage_columns`], of an event.
+pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
+    usage_columns(&event.usage)
 }
 
 impl<'a> Hours<'a> {

@@ -6,54 +6,117 @@
 use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection};
 
+use super::block::{COUNTS, PLAIN, TEXTS};
 use super::error::LedgerError;
-use super::hours::token_columns;
+use super::fold::Numbered;
 use crate::event::id::with_id_text;
-use crate::event::json::TagMap;
-use crate::event::{CostNotes, UsageEvent};
+use crate::event::{Unit, Usage, UsageEvent};
 use crate::money::Usd;
 
-const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
-    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
-    cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
-    agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id,
-    cost_notes, provider_usage, call_id, seq, cache_saved_usd)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40)";
+/// The fields that are numbers of texts in `calls`: their indexes in [`TEXTS`]. The catalog entry follows them.
+const NUMBERS: usize = TEXTS.len() - PLAIN.len();
+/// The first parameters of some values.
+const FIRST_NUMBER: usize = 6;
+const PRICED_AS: usize = FIRST_NUMBER + NUMBERS;
+const FIRST_COUNT: usize = PRICED_AS + 1;
+const AFTER_COUNTS: usize = FIRST_COUNT + COUNTS.len();
+
+/// The columns of `calls`, in the order of the parameters of an INSERT.
+pub(super) const COLUMNS: [&str; 40] = [
+    "seq",
+    "id",
+    "started_at",
+    "status",
+    "cost_status",
+    "provider",
+    "model",
+    "operation",
+    "usage_status",
+    "error",
+    "finish_reason",
+    "service_tier",
+    "region",
+    "catalog",
+    "cost_notes",
+    "agent",
+    "feature",
+    "team",
+    "customer",
+    "user",
+    "session",
+    "tags",
+    "priced_as",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+    "cache_saved_usd",
+    "computed_cost_usd",
+    "latency_us",
+    "ttft_us",
+    "batch",
+    "usage",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "call_id",
+    "provider_usage",
+];
+
+/// The statement that inserts a row with a value for each column. `verb` begins it.
+pub(super) fn insert_sql(verb: &str) -> String {
+    let marks = ["?"; COLUMNS.len()].join(", ");
+    format!("{verb} INTO calls ({}) VALUES ({marks})", COLUMNS.join(", "))
+}
 
 /// The statement, and the event whose values are bound.
 pub(super) struct Insert<'c, 'b, 'e> {
     statement: CachedStatement<'c>,
-    bound: Option<&'b UsageEvent<'e>>,
+    bound: Option<(&'b UsageEvent<'e>, Numbered)>,
 }
 
 impl<'c, 'b, 'e> Insert<'c, 'b, 'e> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, LedgerError> {
-        Ok(Self { statement: connection.prepare_cached(INSERT)?, bound: None })
+        Ok(Self { statement: connection.prepare_cached(&insert_sql("INSERT OR IGNORE"))?, bound: None })
     }
 
-    /// Inserts an event under a sequence number, with what caching saved. Returns false if its id is already stored.
-    pub(super) fn insert(
-        &mut self,
-        event: &'b UsageEvent<'e>,
-        seq: i64,
-        saved: Option<Usd>,
-    ) -> Result<bool, LedgerError> {
+    /// Inserts an event whose texts are numbered. Returns false if its id is already stored.
+    pub(super) fn insert(&mut self, event: &'b UsageEvent<'e>, numbered: Numbered) -> Result<bool, LedgerError> {
         // If a value cannot be bound, the next event binds all of its own.
-        let mut row = Row { statement: &mut self.statement, before: self.bound.take(), event };
-        row.bind_texts()?;
-        row.bind_numbers()?;
-        row.bind(16, |event| event.cost, |cost| cost.map(|cost| cost.to_string()))?;
-        row.bind(18, |event| event.computed_cost, |cost| cost.map(|cost| cost.to_string()))?;
-        row.bind(32, |event| event.attribution.tags.as_slice(), tags_text)?;
-        row.bind(36, |event| event.cost_notes, notes_text)?;
-        with_id_text(event.id, |id| self.statement.raw_bind_parameter(1, id))?;
-        self.statement.raw_bind_parameter(2, event.started_at as i64)?;
-        self.statement.raw_bind_parameter(39, seq)?;
-        self.statement.raw_bind_parameter(40, saved.map(|saved| saved.to_string()))?;
+        let before = self.bound.take();
+        self.bind_numbers(&numbered, before.as_ref().map(|(_, before)| before))?;
+        let mut row = Row { statement: &mut self.statement, before: before.map(|(before, _)| before), event };
+        row.bind_event()?;
+        with_id_text(event.id, |id| self.statement.raw_bind_parameter(2, id))?;
+        self.statement.raw_bind_parameter(3, event.started_at as i64)?;
         let inserted = self.statement.raw_execute()?;
-        self.bound = Some(event);
+        self.bound = Some((event, numbered));
         Ok(inserted == 1)
+    }
+
+    /// Binds the numbers of texts, and what else an event does not have itself.
+    fn bind_numbers(&mut self, new: &Numbered, before: Option<&Numbered>) -> Result<(), LedgerError> {
+        self.statement.raw_bind_parameter(1, new.call.seq)?;
+        let numbers = TEXTS.iter().zip(new.call.texts).enumerate().filter(|(_, (name, _))| !PLAIN.contains(name));
+        for (parameter, (column, (_, number))) in (FIRST_NUMBER..).zip(numbers) {
+            if before.is_none_or(|before| before.call.texts[column] != number) {
+                self.statement.raw_bind_parameter(parameter, number)?;
+            }
+        }
+        if before.is_none_or(|before| before.priced_as != new.priced_as) {
+            self.statement.raw_bind_parameter(PRICED_AS, new.priced_as)?;
+        }
+        if before.is_none_or(|before| before.call.saved != new.call.saved) {
+            self.statement.raw_bind_parameter(AFTER_COUNTS + 1, new.call.saved.map(|saved| saved.to_string()))?;
+        }
+        for (index, count) in new.call.counts.iter().enumerate() {
+            if before.is_none_or(|before| before.call.counts[index] != *count) {
+                self.statement.raw_bind_parameter(FIRST_COUNT + index, *count as i64)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -89,52 +152,47 @@ impl<'b, 'e> Row<'_, '_, 'b, 'e> {
         self.bind(column, text, |text| text)
     }
 
-    fn bind_texts(&mut self) -> Result<(), LedgerError> {
-        self.bind_text(3, |event| Some(event.provider))?;
-        self.bind_text(4, |event| Some(event.model))?;
-        self.bind_text(5, |event| Some(event.operation))?;
-        self.bind_text(6, |event| Some(event.status.name()))?;
-        self.bind_text(7, |event| event.error)?;
-        self.bind_text(8, |event| event.finish_reason)?;
-        self.bind_text(15, |event| Some(event.usage_status.name()))?;
-        self.bind_text(17, |event| Some(event.cost_status.name()))?;
-        self.bind_text(19, |event| event.priced_as)?;
-        self.bind_text(20, |event| event.catalog)?;
-        self.bind_text(23, |event| event.service_tier)?;
-        self.bind_text(24, |event| event.region)?;
-        self.bind_text(26, |event| event.attribution.agent)?;
-        self.bind_text(27, |event| event.attribution.feature)?;
-        self.bind_text(28, |event| event.attribution.team)?;
-        self.bind_text(29, |event| event.attribution.customer)?;
-        self.bind_text(30, |event| event.attribution.user)?;
-        self.bind_text(31, |event| event.attribution.session)?;
-        self.bind_text(33, |event| event.trace_id)?;
-        self.bind_text(34, |event| event.span_id)?;
-        self.bind_text(35, |event| event.parent_span_id)?;
-        self.bind_text(37, |event| event.provider_usage)?;
-        self.bind_text(38, |event| event.call_id)
-    }
-
-    fn bind_numbers(&mut self) -> Result<(), LedgerError> {
-        if self.before.is_none_or(|before| before.usage != self.event.usage) {
-            for (column, count) in (9..14).zip(token_columns(self.event)) {
-                self.statement.raw_bind_parameter(column, count)?;
-            }
-            self.statement.raw_bind_parameter(14, serde_json::to_string(&self.event.usage).unwrap_or_default())?;
-        }
-        let milliseconds = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
-        self.bind(21, |event| event.latency_us, milliseconds)?;
-        self.bind(22, |event| event.ttft_us, milliseconds)?;
-        self.bind(25, |event| event.batch, |batch| batch)
+    fn bind_event(&mut self) -> Result<(), LedgerError> {
+        let amount = |amount: Option<Usd>| amount.map(|amount| amount.to_string());
+        self.bind_text(4, |event| Some(event.status.name()))?;
+        self.bind_text(5, |event| Some(event.cost_status.name()))?;
+        self.bind(AFTER_COUNTS, |event| event.cost, amount)?;
+        self.bind(AFTER_COUNTS + 2, |event| event.computed_cost, amount)?;
+        let microseconds = |us: Option<u64>| us.map(|us| us as i64);
+        self.bind(AFTER_COUNTS + 3, |event| event.latency_us, microseconds)?;
+        self.bind(AFTER_COUNTS + 4, |event| event.ttft_us, microseconds)?;
+        self.bind(AFTER_COUNTS + 5, |event| event.batch, |batch| batch)?;
+        self.bind(AFTER_COUNTS + 6, |event| &event.usage, further_usage)?;
+        self.bind_text(AFTER_COUNTS + 7, |event| event.trace_id)?;
+        self.bind_text(AFTER_COUNTS + 8, |event| event.span_id)?;
+        self.bind_text(AFTER_COUNTS + 9, |event| event.parent_span_id)?;
+        self.bind_text(AFTER_COUNTS + 10, |event| event.call_id)?;
+        self.bind_text(AFTER_COUNTS + 11, |event| event.provider_usage)
     }
 }
 
-/// The names of the remarks, separated by commas; `None` without remarks.
-pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
-    (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
+/// The usage as JSON; `None` if the view `events` can make it from the counts: if it has only those, and none is 0.
+pub(super) fn further_usage(usage: &Usage) -> Option<String> {
+    const COUNTED: u64 = Unit::INPUT_TOKENS.bit()
+        | Unit::OUTPUT_TOKENS.bit()
+        | Unit::CACHE_READ_TOKENS.bit()
+        | Unit::CACHE_WRITE_TOKENS.bit()
+        | Unit::REASONING_TOKENS.bit();
+    let is_counted =
+        usage.present() & !COUNTED == 0 && usage.iter().all(|(_, count)| count > 0 && i64::try_from(count).is_ok());
+    (!is_counted).then(|| serde_json::to_string(usage).unwrap_or_default())
 }
 
-/// The tags as a JSON object; `None` without tags.
-pub(super) fn tags_text(tags: &[(&str, &str)]) -> Option<String> {
-    (!tags.is_empty()).then(|| serde_json::to_string(&TagMap(tags)).unwrap_or_default())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_bound_to_their_columns() {
+        let numbers: Vec<_> = TEXTS.into_iter().filter(|name| !PLAIN.contains(name)).collect();
+        assert_eq!(COLUMNS[FIRST_NUMBER - 1..PRICED_AS - 1], numbers);
+        assert_eq!(COLUMNS[PRICED_AS - 1], "priced_as");
+        assert_eq!(COLUMNS[FIRST_COUNT - 1..AFTER_COUNTS - 1], COUNTS);
+        assert_eq!(COLUMNS[AFTER_COUNTS - 1], "cost_usd");
+    }
 }

@@ -39,6 +39,7 @@ mod spend;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod upgrade;
 mod watch;
 mod writer;
 

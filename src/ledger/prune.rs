@@ -57,7 +57,9 @@ impl Writer {
         if !self.exists() {
             return Ok(Pruned::default());
         }
-        let mut connection = self.connection()?;
+        // This writer may keep numbers of texts that are deleted, or calls to pack them later.
+        self.close_idle();
+        let mut connection = self.open_until(None, watch)?.connection()?;
         connection.busy_timeout(PATIENCE)?;
         if pruning.is_dry_run {
             return count(&connection, filter);
@@ -125,7 +127,7 @@ fn delete_page(
     }
     let seqs: Vec<_> = page.iter().map(|stored| stored.seq).collect();
     deleted::keep(&transaction, &seqs, keeps_sums)?;
-    let mut events = transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?;
+    let mut events = transaction.prepare_cached("DELETE FROM calls WHERE seq = ?1")?;
     let mut repricings = transaction.prepare_cached("DELETE FROM repricings WHERE id = ?1")?;
     for stored in &page {
         repricings.execute([&stored.id])?;
@@ -150,15 +152,24 @@ fn forget(transaction: &Transaction<'_>, page: &[Stored]) -> Result<(), LedgerEr
     Ok(())
 }
 
-/// Deletes the texts that no packed call has, such as the name of a customer without calls.
+/// Deletes the texts that no call has, such as the name of a customer without calls.
 fn delete_unused_texts(connection: &mut Connection) -> Result<(), LedgerError> {
+    let last = |connection: &Connection, table: &str| {
+        connection.query_row(&format!("SELECT ifnull(max(seq), 0) FROM {table}"), (), |row| row.get::<_, i64>(0))
+    };
+    // Blocks do not have the catalog entries. Reading those of all rows takes long, so the transaction reads only the new ones.
+    let (call, repricing) = (last(connection, "calls")?, last(connection, "repricings")?);
+    let mut used = numbers(connection, &["priced_as"], 0)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut used = HashSet::new();
+    let is_as_before = last(&transaction, "repricings")? == repricing;
+    used.extend(numbers(&transaction, &["priced_as"], if is_as_before { call } else { 0 })?);
     for one in block::all(&transaction)? {
         for column in 0..block::TEXTS.len() {
             used.extend(one.texts(&transaction, column)?.values);
         }
     }
+    let columns: Vec<_> = block::TEXTS.into_iter().filter(|name| !block::PLAIN.contains(name)).collect();
+    used.extend(numbers(&transaction, &columns, block::covered(&transaction)?)?);
     let mut select = transaction.prepare("SELECT id FROM texts")?;
     let all = select.query_map((), |row| row.get::<_, u32>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut delete = transaction.prepare("DELETE FROM texts WHERE id = ?1")?;
@@ -167,6 +178,18 @@ fn delete_unused_texts(connection: &mut Connection) -> Result<(), LedgerError> {
     }
     drop((select, delete));
     Ok(transaction.commit()?)
+}
+
+/// The numbers of texts in columns of the calls after a sequence number.
+fn numbers(connection: &Connection, columns: &[&str], after: i64) -> Result<HashSet<u32>, LedgerError> {
+    let mut select = connection.prepare(&format!("SELECT {} FROM calls WHERE seq > ?1", columns.join(", ")))?;
+    let (mut rows, mut found) = (select.query([after])?, HashSet::new());
+    while let Some(row) = rows.next()? {
+        for column in 0..columns.len() {
+            found.extend(row.get::<_, Option<u32>>(column)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Gives unused pages of the file back, as far as the file allows that. Returns the bytes that are still unused.

@@ -12,8 +12,7 @@ use super::block::{self, Packed};
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::hours::Hours;
-use super::insert::notes_text;
-use super::texts::Texts;
+use super::texts::{Texts, notes_text};
 use super::writer::Writer;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
 use crate::money::Usd;
@@ -125,8 +124,10 @@ impl Writer {
                 if !is_dry_run {
                     hours.add(&event, stored.saved, -1);
                     hours.add(&after, new.saved, 1);
-                    write(&transaction, stored, &after, &new)?;
-                    packed.push((stored.seq, Repacked::new(&transaction, &mut numbers, &after, &new)?));
+                    let repacked = Repacked::new(&transaction, &mut numbers, &after, &new)?;
+                    let priced_as = numbers.number(&transaction, new.priced_as.as_deref().unwrap_or_default())?;
+                    write(&transaction, stored, &after, &repacked, priced_as)?;
+                    packed.push((stored.seq, repacked));
                 }
             }
             if !is_dry_run {
@@ -211,8 +212,10 @@ fn write(
     transaction: &Transaction<'_>,
     stored: &Stored,
     after: &UsageEvent<'_>,
-    new: &NewPrice,
+    repacked: &Repacked,
+    priced_as: u32,
 ) -> Result<(), LedgerError> {
+    let [_, (_, notes), (_, catalog)] = repacked.texts;
     let text = |cost: Option<Usd>| cost.map(|cost| cost.to_string());
     transaction
         .prepare_cached(
@@ -231,7 +234,7 @@ fn write(
         ])?;
     transaction
         .prepare_cached(
-            "UPDATE events SET cost_usd = ?2, cost_status = ?3, computed_cost_usd = ?4, cost_notes = ?5, priced_as = ?6,
+            "UPDATE calls SET cost_usd = ?2, cost_status = ?3, computed_cost_usd = ?4, cost_notes = ?5, priced_as = ?6,
                 catalog = ?7, cache_saved_usd = ?8 WHERE seq = ?1",
         )?
         .execute(params![
@@ -239,10 +242,10 @@ fn write(
             text(after.cost),
             after.cost_status.name(),
             text(after.computed_cost),
-            notes_text(new.notes),
-            new.priced_as,
-            new.catalog,
-            text(new.saved),
+            notes,
+            priced_as,
+            catalog,
+            text(repacked.saved),
         ])?;
     Ok(())
 }

@@ -195,13 +195,107 @@ CREATE TABLE deleted_calls (
     ttft TEXT NOT NULL
 ) WITHOUT ROWID;
 ",
+    r#"
+-- The calls are in `calls` now (see CALLS), and `events` is a view with the same columns.
+DROP TABLE events;
+DROP TABLE IF EXISTS events_changed;
+DROP TRIGGER IF EXISTS texts_kept;
+CREATE VIEW events AS SELECT
+    seq, id, started_at,
+    ifnull((SELECT text FROM texts WHERE texts.id = calls.provider), '') AS provider,
+    ifnull((SELECT text FROM texts WHERE texts.id = calls.model), '') AS model,
+    ifnull((SELECT text FROM texts WHERE texts.id = calls.operation), '') AS operation,
+    status,
+    (SELECT text FROM texts WHERE texts.id = calls.error) AS error,
+    (SELECT text FROM texts WHERE texts.id = calls.finish_reason) AS finish_reason,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+    ifnull(usage, '{' || substr(
+        iif(input_tokens, ',"input_tokens":' || input_tokens, '') ||
+        iif(output_tokens, ',"output_tokens":' || output_tokens, '') ||
+        iif(cache_read_tokens, ',"cache_read_tokens":' || cache_read_tokens, '') ||
+        iif(cache_write_tokens, ',"cache_write_tokens":' || cache_write_tokens, '') ||
+        iif(reasoning_tokens, ',"output_reasoning_tokens":' || reasoning_tokens, ''), 2) || '}') AS usage,
+    ifnull((SELECT text FROM texts WHERE texts.id = calls.usage_status), '') AS usage_status,
+    cost_usd, cost_status, computed_cost_usd,
+    (SELECT text FROM texts WHERE texts.id = calls.priced_as) AS priced_as,
+    (SELECT text FROM texts WHERE texts.id = calls.catalog) AS catalog,
+    latency_us / 1000.0 AS latency_ms, ttft_us / 1000.0 AS ttft_ms,
+    (SELECT text FROM texts WHERE texts.id = calls.service_tier) AS service_tier,
+    (SELECT text FROM texts WHERE texts.id = calls.region) AS region,
+    batch,
+    (SELECT text FROM texts WHERE texts.id = calls.agent) AS agent,
+    (SELECT text FROM texts WHERE texts.id = calls.feature) AS feature,
+    (SELECT text FROM texts WHERE texts.id = calls.team) AS team,
+    (SELECT text FROM texts WHERE texts.id = calls.customer) AS customer,
+    (SELECT text FROM texts WHERE texts.id = calls.user) AS user,
+    (SELECT text FROM texts WHERE texts.id = calls.session) AS session,
+    (SELECT text FROM texts WHERE texts.id = calls.tags) AS tags,
+    trace_id, span_id, parent_span_id,
+    (SELECT text FROM texts WHERE texts.id = calls.cost_notes) AS cost_notes,
+    provider_usage, call_id, cache_saved_usd
+FROM calls;
+CREATE TRIGGER events_delete INSTEAD OF DELETE ON events BEGIN DELETE FROM calls WHERE seq = OLD.seq; END;
+
+DROP VIEW spend_by_attribution;
+CREATE VIEW spend_by_attribution AS
+SELECT dimension, ifnull((SELECT text FROM texts WHERE id = value_number), '') AS value,
+       ifnull((SELECT text FROM texts WHERE id = model_number), '') AS model, calls, cost_usd, unpriced
+FROM (SELECT 'agent' AS dimension, agent AS value_number, model AS model_number, count(*) AS calls,
+             sum(CAST(cost_usd AS REAL)) AS cost_usd, sum(cost_status = 'unpriced') AS unpriced FROM calls GROUP BY agent, model
+    UNION ALL SELECT 'feature', feature, model, count(*), sum(CAST(cost_usd AS REAL)), sum(cost_status = 'unpriced')
+        FROM calls GROUP BY feature, model
+    UNION ALL SELECT 'team', team, model, count(*), sum(CAST(cost_usd AS REAL)), sum(cost_status = 'unpriced')
+        FROM calls GROUP BY team, model
+    UNION ALL SELECT 'customer', customer, model, count(*), sum(CAST(cost_usd AS REAL)), sum(cost_status = 'unpriced')
+        FROM calls GROUP BY customer, model);
+"#,
 ];
 
-/// Migrates a file to the current schema. Several processes may do this at the same time.
+/// The table of the step after [`BEFORE_CALLS`], which an upgrade fills before that step: see `upgrade.rs`.
+///
+/// Most texts are numbers of `texts`; 0 is an absent one. The two by which indexes select calls stay texts, so that SQLite uses these
+/// indexes for the view as well. Lookups by `id` go through the view, too.
+pub(super) const CALLS: &str = "
+CREATE TABLE calls (
+    seq INTEGER PRIMARY KEY,            -- order of arrival
+    id TEXT NOT NULL UNIQUE,            -- UUID version 7
+    started_at INTEGER NOT NULL,        -- nanoseconds since 1970, UTC
+    status TEXT NOT NULL,
+    cost_status TEXT NOT NULL,
+    provider INTEGER, model INTEGER, operation INTEGER, usage_status INTEGER, error INTEGER, finish_reason INTEGER,
+    service_tier INTEGER, region INTEGER, catalog INTEGER, cost_notes INTEGER,
+    agent INTEGER, feature INTEGER, team INTEGER, customer INTEGER, user INTEGER, session INTEGER, tags INTEGER,
+    priced_as INTEGER,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    cost_usd TEXT,                      -- exact decimals
+    cache_saved_usd TEXT,
+    computed_cost_usd TEXT,
+    latency_us INTEGER,                 -- microseconds
+    ttft_us INTEGER,
+    batch INTEGER NOT NULL,
+    usage TEXT,                         -- NULL if it has only the five counts above, none of them 0
+    trace_id TEXT, span_id TEXT, parent_span_id TEXT, call_id TEXT,
+    provider_usage TEXT
+);
+CREATE INDEX calls_by_time ON calls (started_at);
+CREATE INDEX calls_failed ON calls (started_at) WHERE status = 'error';
+CREATE INDEX calls_unpriced ON calls (started_at) WHERE cost_status = 'unpriced';
+";
+
+/// The last schema in which `events` is a table. An upgrade leads to the later ones.
+pub(super) const BEFORE_CALLS: u32 = 7;
+
+/// The number of the file's schema.
+pub(super) fn version(connection: &Connection) -> Result<u32, LedgerError> {
+    Ok(connection.prepare_cached("PRAGMA user_version")?.query_row((), |row| row.get(0))?)
+}
+
+/// Makes a new file's tables, and takes the quick steps of an older one. Those from [`BEFORE_CALLS`] on follow an upgrade: see `upgrade.rs`.
+/// Several processes may do this at the same time.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
-    let version = |connection: &Connection| connection.query_row("PRAGMA user_version", (), |row| row.get::<_, u32>(0));
     let known = STEPS.len() as u32;
-    if version(connection)? == known {
+    if [BEFORE_CALLS, known].contains(&version(connection)?) {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -212,12 +306,25 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     if found == 0 && has_anything(&transaction)? {
         return Err(LedgerError::Foreign);
     }
-    for step in &STEPS[found as usize..] {
+    for step in STEPS.iter().take(BEFORE_CALLS as usize).skip(found as usize) {
         transaction.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "user_version", known)?;
+    if found == 0 {
+        transaction.execute_batch(CALLS)?;
+    }
+    if found == 0 || found > BEFORE_CALLS {
+        finish(&transaction, found.max(BEFORE_CALLS))?;
+    } else {
+        transaction.pragma_update(None, "user_version", BEFORE_CALLS)?;
+    }
     transaction.commit()?;
     Ok(())
+}
+
+/// Takes the steps after `found`, from [`BEFORE_CALLS`] on. `calls` has all calls.
+pub(super) fn finish(transaction: &Connection, found: u32) -> Result<(), LedgerError> {
+    STEPS.iter().skip(found as usize).try_for_each(|step| transaction.execute_batch(step))?;
+    Ok(transaction.pragma_update(None, "user_version", STEPS.len() as u32)?)
 }
 
 /// Whether a file has tables; `false` if it is empty. A file with an older schema is read as it is: fields that it lacks are absent.
@@ -225,7 +332,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
 /// # Errors
 /// If a newer version or another application created the file.
 pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
-    let version: u32 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    let version = version(connection)?;
     let known = STEPS.len() as u32;
     if version > known {
         return Err(LedgerError::Newer { found: version, known });
@@ -240,8 +347,12 @@ pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
 pub(super) fn has_blocks(connection: &Connection) -> Result<bool, LedgerError> {
     /// The schema in which they came.
     const BLOCKS: u32 = 6;
-    let version: u32 = connection.prepare_cached("PRAGMA user_version")?.query_row((), |row| row.get(0))?;
-    Ok(version >= BLOCKS)
+    Ok(version(connection)? >= BLOCKS)
+}
+
+/// Whether the file has the table `calls`, and `events` is a view of it. If not, `events` is a table: an upgrade may be filling `calls`.
+pub(super) fn has_calls(connection: &Connection) -> Result<bool, LedgerError> {
+    Ok(version(connection)? > BEFORE_CALLS)
 }
 
 fn has_anything(connection: &Connection) -> Result<bool, LedgerError> {

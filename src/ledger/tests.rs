@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::schema::STEPS;
+use super::schema::{BEFORE_CALLS, STEPS, version as version_of};
 use super::{Condition, Dimension, Filter, Op, Page, Reader, Watch, Writer};
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent};
 use crate::money::Usd;
@@ -108,7 +108,7 @@ fn reports_equal_brute_force_while_two_writers_fill_blocks() {
 #[test]
 fn ledgers_of_earlier_schemas_are_read_and_migrated() {
     crate::sys::sqlite::protect_locks();
-    for version in 1..STEPS.len() {
+    for version in 1..=BEFORE_CALLS as usize {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.db");
         let connection = Connection::open(&path).unwrap();
@@ -146,19 +146,16 @@ fn ledgers_of_earlier_schemas_are_read_and_migrated() {
             connection.execute(&query, values).unwrap();
             // Earlier versions summed exactly. Here each call gets its own row, by its own operation.
             let operation = crate::event::id::id_text(event.id);
-            let hour = (event.started_at / HOUR) as i64;
+            let (hour, cost) = ((event.started_at / HOUR) as i64, cost.unwrap_or("0".to_owned()));
             let (status, cost_status) = (event.status.name(), event.cost_status.name());
-            let cost = cost.unwrap_or("0".to_owned());
             if version >= 6 {
-                let values = rusqlite::params![
-                    hour, event.provider, event.model, operation, status, cost_status, tokens, cost
-                ];
+                let values =
+                    rusqlite::params![hour, event.provider, event.model, operation, status, cost_status, tokens, cost];
                 let query = "INSERT INTO hourly VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, 0, 0, 0, 0, ?8, '0')";
                 connection.execute(query, values).unwrap();
                 continue;
             }
-            for dimension in ["", "customer"] {
-                let value = if dimension.is_empty() { "" } else { event.attribution.customer.unwrap_or_default() };
+            for (dimension, value) in [("", ""), ("customer", event.attribution.customer.unwrap_or_default())] {
                 let values = rusqlite::params![
                     hour,
                     dimension,
@@ -187,6 +184,7 @@ fn ledgers_of_earlier_schemas_are_read_and_migrated() {
         }
         writer.pack(&Watch::default()).unwrap();
         check(&mut reader, &events);
+        assert_eq!(version_of(&Connection::open(&path).unwrap()).unwrap(), STEPS.len() as u32);
     }
 }
 
@@ -196,8 +194,7 @@ fn failed_and_unpriced_calls_are_found_through_indexes_of_them_alone() {
     let path = dir.path().join("ledger.db");
     Writer::new(&path).write(&[UsageEvent::default()]).unwrap();
     let connection = Connection::open(&path).unwrap();
-    for (field, value, index) in [("status", "error", "events_failed"), ("cost_status", "unpriced", "events_unpriced")]
-    {
+    for (field, value, index) in [("status", "error", "calls_failed"), ("cost_status", "unpriced", "calls_unpriced")] {
         let condition = Condition::new(field, Op::Is, vec![Some(value.to_owned())]).unwrap();
         let filter = Filter { since: Some(1), until: None, conditions: vec![condition] };
         let mut values = Vec::new();

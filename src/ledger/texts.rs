@@ -6,6 +6,8 @@ use foldhash::fast::RandomState;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::error::LedgerError;
+use crate::event::CostNotes;
+use crate::event::json::TagMap;
 
 /// The number of an absent text. It is not in the table.
 pub(super) const ABSENT: u32 = 0;
@@ -96,4 +98,14 @@ pub(super) fn many(connection: &Connection, numbers: &[u32]) -> Result<HashMap<u
         }
     }
     Ok(found)
+}
+
+/// The names of the remarks, separated by commas; `None` without remarks.
+pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
+    (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
+}
+
+/// The tags as a JSON object; `None` without tags.
+pub(super) fn tags_text(tags: &[(&str, &str)]) -> Option<String> {
+    (!tags.is_empty()).then(|| serde_json::to_string(&TagMap(tags)).unwrap_or_default())
 }

@@ -27,6 +27,8 @@ const CHECKPOINT_AFTER_IN_BACKLOG: u32 = 8_000;
 /// The events of a batch that is part of a backlog.
 const BACKLOG: usize = 2_000;
 
+/// How long a batch may go on to upgrade a file of an earlier version. Then its thread looks at what else it is asked for.
+const UPGRADING: Duration = Duration::from_millis(500);
 /// How long a batch may go on to pack calls of a file that another version or other processes wrote.
 const FOLDING: Duration = Duration::from_millis(60);
 
@@ -117,7 +119,8 @@ impl Writer {
         let after = if events.len() >= BACKLOG { CHECKPOINT_AFTER_IN_BACKLOG } else { CHECKPOINT_AFTER };
         let is_same = std::mem::replace(&mut self.checkpoint_after, after) == after;
         let mut folder = std::mem::take(&mut self.folder);
-        let mut connection = self.connection()?;
+        let file = self.open_until(Some(Instant::now() + UPGRADING), &Watch::default())?;
+        let mut connection = file.connection()?;
         if !is_same {
             // The commit of this batch applies the new limit.
             connection.pragma_update(None, "wal_autocheckpoint", after)?;
@@ -142,7 +145,10 @@ impl Writer {
     /// # Errors
     /// If the file cannot be read or written; [`LedgerError::Stopped`].
     pub fn pack(&mut self, watch: &Watch) -> Result<(), LedgerError> {
-        if self.exists() { fold_all(&mut *self.connection()?, watch) } else { Ok(()) }
+        if !self.exists() {
+            return Ok(());
+        }
+        fold_all(&mut *self.open_until(None, watch)?.connection()?, watch)
     }
 
     /// Whether the file exists.
@@ -152,6 +158,11 @@ impl Writer {
 
     /// The open file, checked.
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
+        self.open_until(None, &Watch::default())?.connection()
+    }
+
+    /// Opens the file, or checks the open one, and upgrades one of an earlier version until the time is over.
+    pub(super) fn open_until(&mut self, until: Option<Instant>, watch: &Watch) -> Result<&mut LedgerFile, LedgerError> {
         // Without this check, events could be written to a file that was deleted or replaced, and be lost with it.
         if let Some(file) = &mut self.open
             && !file.is_current()?
@@ -163,10 +174,12 @@ impl Writer {
             file
         } else {
             self.path.parent().map_or(Ok(()), create_private_dir)?;
-            LedgerFile::open_to_write(&self.path, self.replaced)?
+            let mut file = LedgerFile::open_to_write(&self.path, self.replaced)?;
+            self.replaced = None;
+            file.upgrade(until, watch)?;
+            file
         };
-        self.replaced = None;
-        self.open.insert(file).connection()
+        Ok(self.open.insert(file))
     }
 }
 
@@ -185,11 +198,14 @@ fn write_batch(
     let (mut seq, mut before) = (last_seq(&transaction)? + 1, None);
     for event in events {
         let saved = savings.and_then(|savings| savings(event));
-        if insert.insert(event, seq, saved)? {
+        let numbered = folder.number_texts(&transaction, seq, event, saved, before)?;
+        let call = numbered.call.clone();
+        before = Some(event);
+        if insert.insert(event, numbered)? {
             written.new += 1;
             hours.add(event, saved, 1);
-            folder.add(&transaction, seq, event, saved, before)?;
-            (seq, before) = (seq + 1, Some(event));
+            folder.keep(call);
+            seq += 1;
             if let Some(spending) = spending {
                 spends.add(event, spending);
             }
@@ -207,6 +223,6 @@ fn write_batch(
 /// The last sequence number that was given. Deleted events do not give theirs back, because a block may still have it.
 fn last_seq(transaction: &Transaction<'_>) -> Result<i64, LedgerError> {
     let last: i64 =
-        transaction.prepare_cached("SELECT ifnull(max(seq), 0) FROM events")?.query_row((), |row| row.get(0))?;
+        transaction.prepare_cached("SELECT ifnull(max(seq), 0) FROM calls")?.query_row((), |row| row.get(0))?;
     Ok(last.max(block::covered(transaction)?))
 }

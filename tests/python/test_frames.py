@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import decimal
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +19,7 @@ import pytest
 
 import taximeter
 from conftest import ROOT, events_of
+from old_ledger import age
 from taximeter.ledger import COLUMNS
 from taximeter.ledger import scan as scans
 
@@ -165,8 +164,7 @@ def test_a_column_that_an_older_file_lacks_is_absent(meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1, call_id="c")
     events_of(meter)
     meter.close()
-    with contextlib.closing(sqlite3.connect(meter.settings.ledger)) as file:
-        file.execute("ALTER TABLE events DROP COLUMN call_id")
+    age(meter.settings.ledger, 3)
     assert pa.table(taximeter.Ledger(meter.settings.ledger).scan(["model", "call_id"])).to_pylist() == [
         {"model": "gpt-4o", "call_id": None}
     ]

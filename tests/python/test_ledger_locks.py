@@ -34,7 +34,7 @@ WRITE_LOCK = 120
 SLOW = """
 CREATE TABLE pace (steps INTEGER);
 INSERT INTO pace VALUES (0);
-CREATE TRIGGER slow AFTER INSERT ON events BEGIN
+CREATE TRIGGER slow AFTER INSERT ON calls BEGIN
     UPDATE pace SET steps = steps WHERE 0 > (
         WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < (SELECT steps FROM pace)) SELECT count(*) FROM c);
 END;
@@ -275,7 +275,10 @@ def is_writing():
     try: inode = os.stat(shm).st_ino
     except FileNotFoundError: return False  # not open yet
     return any(f":{inode} 120 " in line and " WRITE " in line for line in open("/proc/locks"))
-while not is_writing(): time.sleep(0.01)
+held = 0
+while held < 20:  # opening the file takes the lock for a moment
+    held = held + 1 if is_writing() else 0
+    time.sleep(0.01)
 CHILD
 print(child, flush=True)
 time.sleep(60)
