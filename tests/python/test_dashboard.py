@@ -555,6 +555,15 @@ def test_metrics_have_budgets_and_delivery_and_hide_what_is_redacted(path):
         dashboard.Dashboard(metrics_by=["customer"])
 
 
+def test_metrics_go_on_when_a_scraper_does_not_wait_for_them(path):
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path))
+    app._readers.longest = 1e-9
+    # The client has gone, and panels would be stopped at once: the answer is for its next request.
+    status, _, body = call_app(app, "/metrics", **{"taximeter.is_gone": lambda: True})
+    assert status == 200
+    assert b"taximeter_ledger_readable 1\n" in body
+
+
 def test_budgets_are_shown_by_how_much_is_used(path):
     standings = [{"budget": "a", "key": ["acme"], "percent": 5.0}, {"budget": "b", "key": ["é"], "percent": 90.0}]
     app = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings)

@@ -161,18 +161,19 @@ class Dashboard:
     def _metrics(self, request: Request) -> Response:
         processes = self._processes() if self._processes else ()
         families = prometheus.families(processes, self._budgets() if self._budgets else ())
-        families += self._paced.families(lambda: self._of_ledger(request))
+        families += self._paced.families(self._of_ledger)
         is_openmetrics = wants_openmetrics(request.headers.get("accept", ""))
         text = expose(self._redaction.families(families), is_openmetrics=is_openmetrics)
         return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
 
-    def _of_ledger(self, request: Request) -> list[Family]:
-        with self._readers.one(request.is_gone) as source:
-            if not source.is_file:
-                raise RequestError(
-                    HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
-                )
-            return prometheus.of_source(source, self._metrics_by)
+    def _of_ledger(self) -> list[Family]:
+        # A source of its own: if reading takes longer than a scraper waits, its next request gets the answer.
+        source = self._readers.make()
+        if not source.is_file:
+            raise RequestError(
+                HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
+            )
+        return prometheus.of_source(source, self._metrics_by)
 
     def _follow(self, request: Request) -> Response:
         with self._readers.one(request.is_gone) as source:
