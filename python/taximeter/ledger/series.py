@@ -31,7 +31,8 @@ class Series(NamedTuple):
     bins: list[str]
     """The labels of all hours, days, weeks or months of the period; one empty label if the report has none."""
     values: dict[str, list[Number]]
-    """The values of each group, one for each bin. A cost is `None` if none of the group's calls has one."""
+    """The values of each group, one for each bin. A cost is `None` if none of the group's calls has one, and what caching saved is
+    if it is unknown."""
     rest: str
     """The name of the group that sums up all others; empty if every group has a name of its own."""
 
@@ -49,21 +50,22 @@ def series(report: Report, metric: str, top: int | None = None) -> Series:
         metric: The sum.
         top: How many groups have their own name; `None` for as many as are legible.
     """
-    time, is_cost = time_of(report), metric == "cost_usd"
+    time, is_cost, is_amount = time_of(report), metric == "cost_usd", metric.endswith("_usd")
     groups = [field for field in report.by if field != time]
     sums: dict[str, dict[str, Decimal]] = {}
-    has_cost = set()
+    known = set()
     for row in report.rows:
         group = " · ".join(ABSENT if row.key[field] is None else str(row.key[field]) for field in groups) or metric
-        _add(sums.setdefault(group, {}), row.key[time] or "" if time else "", Decimal(getattr(row, metric)))
-        if row.calls > row.unpriced:
-            has_cost.add(group)
+        value = getattr(row, metric)
+        _add(sums.setdefault(group, {}), row.key[time] or "" if time else "", Decimal(0 if value is None else value))
+        if (row.calls > row.unpriced) if is_cost else (value is not None):
+            known.add(group)
     shown, rest = _folded(sums, top or (_MOST_SERIES if time else _MOST_GROUPS))
 
     def number(name: str, value: Decimal) -> Number:
-        if not is_cost:
+        if not is_amount:
             return int(value)
-        return value if name in has_cost or name == rest else None
+        return value if name in known or (name == rest and known) else None
 
     bins = _bins(report, time) if time else [""]
     return Series(bins, {name: [number(name, of.get(label, Decimal(0))) for label in bins] for name, of in shown.items()}, rest)
