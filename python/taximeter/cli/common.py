@@ -97,12 +97,20 @@ def action_adder(commands: Any, prefix: str = "") -> Add:
     return add
 
 
-def add_source(command: argparse.ArgumentParser) -> None:
-    """Add the option that names another ledger than that of this machine."""
+def add_source(command: argparse.ArgumentParser, *, is_whole: bool = False) -> None:
+    """Add the option that names another ledger than that of this machine.
+
+    Args:
+        command: The parser of a command, or of the whole command line.
+        is_whole: Whether it is the latter, which has the default.
+    """
+    if not is_whole:
+        command.set_defaults(has_source=True)
     command.add_argument(
         "--from",
         dest="source",
         metavar="URL",
+        default=None if is_whole else argparse.SUPPRESS,
         help="read calls from clickhouse+https://HOST:8443/DATABASE, with the keys of this destination in the settings, else with "
         "CLICKHOUSE_USER and CLICKHOUSE_PASSWORD",
     )
@@ -147,17 +155,23 @@ def server_of(options: argparse.Namespace, name: str, url: str) -> Server:
     return Server(destination_of(url, options.settings.destinations))
 
 
-def ledger(options: argparse.Namespace) -> Ledger:
+def ledger(options: argparse.Namespace, *, drains: bool = True) -> Ledger:
     """Return the ledger, after delivering the events of ended processes to it.
+
+    Args:
+        options: The options of the command.
+        drains: Whether these events are delivered.
 
     Raises:
         ConfigError: The given state directory does not exist, there is no such time zone, or the URL of `--from` is invalid.
     """
     timezone = getattr(options, "timezone", None) or options.settings.timezone
-    if source := getattr(options, "source", None):
+    if source := options.source:
         return Ledger(server_of(options, "--from", source).destination, timezone=timezone)
     if options.state_dir is not None and not options.settings.state_dir.is_dir():
         raise ConfigError(f"--state-dir: there is no directory {options.settings.root}; check the path")
+    if not drains:
+        return Ledger(options.settings.ledger, timezone=timezone)
     try:
         with progress("delivering what ended processes left", unit="events"):
             _default.drain()
@@ -168,7 +182,7 @@ def ledger(options: argparse.Namespace) -> Ledger:
 
 def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
     """Say what was looked for, where, and what to do next."""
-    if getattr(options, "source", None) is None and not own.path.exists():
+    if options.source is None and not own.path.exists():
         say(
             f"there is no ledger at {own.path} yet: no program has recorded a call in this state directory. Call taximeter.init() in "
             "your program, or name its directory with --state-dir; taximeter doctor checks the settings"

@@ -14,7 +14,7 @@ from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from .common import Run, action_adder, add_common
+from .common import Run, action_adder, add_common, add_source
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
@@ -86,6 +86,8 @@ def _run(options: argparse.Namespace) -> int:
             raise ValueError(f"--csv: taximeter {options.command} prints no CSV; --json prints its data")
         if options.json:
             raise ValueError("--csv and --json exclude each other; give one of them")
+    if options.source is not None and options.command != "overview" and not getattr(options, "has_source", False):
+        raise ValueError(f"--from: taximeter {options.command} needs the files of this machine; leave out --from")
     try:
         options.settings = _settings(options)
     except ConfigError as error:
@@ -194,6 +196,7 @@ def parser(modules: Iterable[str] = MODULES) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
     add_common(whole, is_whole=True)
     whole.add_argument("--csv", action="store_true", help="print CSV")
+    add_source(whole, is_whole=True)
     whole.set_defaults(run=_overview, command="overview", whole=whole)
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
     for name in modules:

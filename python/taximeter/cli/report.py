@@ -131,7 +131,8 @@ def _show(options: argparse.Namespace) -> int:
             say(f"{what} without a price, in no sum: see taximeter unpriced")
     else:
         say_nothing_found(options, own)
-    if options.command == "report":
+    # Budgets are those of this machine.
+    if options.command == "report" and options.source is None:
         print_budgets()
     return 0
 

@@ -13,7 +13,7 @@ from ..ledger import Ledger, RepricingRow
 from ..meter import engine_of
 from ..moments import unix_ns
 from ..table import EXACT, Column, amounts
-from .common import Add, add_filters, filters, ledger, say_nothing_found
+from .common import Add, add_filters, add_source, filters, ledger, say_nothing_found
 from .progress import progress
 from .render import amount, answer, counted, print_table, say
 
@@ -32,6 +32,7 @@ def add_commands(add: Add) -> None:
         "--at", choices=("then", "now"), default="then", help="at the rates of each call's time, or of today (default: then)"
     )
     add_filters(what_if)
+    add_source(what_if)
 
     text = "price the ledger's calls again, at the rates of their time; the old costs are kept"
     reprice = add("reprice", _reprice, text, "reprice --since 30d --dry-run", "reprice --where model=my-deployment")
@@ -70,17 +71,17 @@ def _what_if(options: argparse.Namespace) -> int:
             one.done += 1
             models.setdefault((event["provider"], event["model"]), _Sums()).add(before, after)
             whole.add(before, after)
+    found = sorted(models.items(), key=lambda item: (item[1].before.copy_negate(), item[0]))
     if options.json:
-        rows = [{"provider": provider, "model": model, **sums.to_dict()} for (provider, model), sums in models.items()]
+        rows = [{"provider": provider, "model": model, **sums.to_dict()} for (provider, model), sums in found]
         period = report.to_dict()
-        total = {**whole.to_dict(), "left_out": dict(left_out)}
+        total = {**whole.to_dict(), "left_out": dict(sorted(left_out.items()))}
         answer(options, rows, total, since=period["since"], until=period["until"], zone=report.timezone, model=options.model)
         return 0
     if not whole.calls and not left_out:
         say_nothing_found(options, own)
         return 0
     if len(models) > 1:
-        found = sorted(models.items(), key=lambda item: -item[1].before)
         print_table(
             [
                 Column("model", ["/".join(name) for name, _ in found], is_text=True),
@@ -96,7 +97,7 @@ def _what_if(options: argparse.Namespace) -> int:
     cost, other = (f"{one:,.2f}" for one in both) if in_cents else amounts(both)
     change = f" ({100 * (float(whole.after) / float(whole.before) - 1):+,.0f} %)" if whole.before else ""
     print(f"{counted(whole.calls, 'call')}: ${cost} -> ${other}{change}; tokenizers may differ")
-    for reason, count in left_out.most_common():
+    for reason, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0])):
         print(f"{counted(count, 'call')} left out: {reason}")
     return 0
 

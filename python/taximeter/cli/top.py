@@ -17,7 +17,7 @@ from ..sanitize import printable
 from ..table import EXACT, Column, amounts, layout
 from ..zones import zone_name
 from .budgets import fullest_budget
-from .common import Add, ledger, seconds_of
+from .common import Add, add_source, ledger, seconds_of
 from .render import amount, answer, color, is_full_terminal, on_terminal, print_lines
 from .screen import Screen, screen
 
@@ -42,7 +42,9 @@ def add_commands(add: Add) -> None:
     top.add_argument("--sort", choices=_SORTS, default="cost", help="the order (default: cost); the key s changes it")
     top.add_argument("--where", action="append", default=[], metavar="CONDITION", help="as for report; the key / adds one")
     top.add_argument("--every", type=seconds_of, default=2.0, metavar="S", help="seconds between two frames (default: 2)")
-    add("statusline", _statusline, "print one line: today, this month, the last hour, and the fullest budget", "statusline")
+    add_source(top)
+    text = "print one line: today, this month, the last hour, and the fullest budget"
+    add_source(add("statusline", _statusline, text, "statusline"))
 
 
 @dataclass
@@ -203,16 +205,19 @@ def _frame(own: Ledger, view: _View, width: int | None, most: int | None) -> lis
 
 
 def _statusline(options: argparse.Namespace) -> int:
-    own = Ledger(options.settings.ledger, timezone=options.timezone or options.settings.timezone)
+    # A prompt does not wait for the events of ended processes.
+    own = ledger(options, drains=False)
     now = datetime.now(own.timezone)
     today, month = (own.report((), since=since).total for since in ("today", "this-month"))
     burn = own.report((), since=timedelta(hours=1)).total.cost_usd
+    # Budgets are those of this machine.
+    fullest = None if options.source else fullest_budget()
     if options.json:
         found = {"today_usd": amount(today.cost_usd), "month_usd": amount(month.cost_usd), "last_hour_usd": amount(burn)}
-        answer(options, [{**found, "unpriced": month.unpriced, "budget": fullest_budget()}])
+        answer(options, [{**found, "unpriced": month.unpriced, "budget": fullest}])
         return 0
     parts = [f"{_dollars(today)} today", f"{_dollars(month)} {now:%b}", f"${amounts([burn])[0]}/h"]
-    if fullest := fullest_budget():
+    if fullest:
         parts.append(fullest)
     print("  ".join(parts))
     return 0

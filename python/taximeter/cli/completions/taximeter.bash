@@ -25,15 +25,15 @@ _shtab_taximeter_calls_option_strings=(-h --help --state-dir --json -z --timezon
 _shtab_taximeter_show_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --from)
 _shtab_taximeter_tail_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet -n --lines --no-follow)
 _shtab_taximeter_export_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --since --until --where --from --to --csv --raw)
-_shtab_taximeter_top_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --by --sort --where --every)
-_shtab_taximeter_statusline_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet)
+_shtab_taximeter_top_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --by --sort --where --every --from)
+_shtab_taximeter_statusline_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --from)
 _shtab_taximeter_price_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --provider --input --output --cache-read --cache-write --usage --service-tier --region --batch --at --explain)
 _shtab_taximeter_models_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --provider --limit --csv --raw)
 _shtab_taximeter_prices_list_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --provider --limit --csv --raw)
 _shtab_taximeter_prices_update_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --from --accept)
 _shtab_taximeter_prices_diff_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --from --accept)
 _shtab_taximeter_prices_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet)
-_shtab_taximeter_what_if_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --model --at --since --until --where)
+_shtab_taximeter_what_if_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --model --at --since --until --where --from)
 _shtab_taximeter_reprice_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --since --until --where --dry-run)
 _shtab_taximeter_tokens_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --model --encoding --provider --cost)
 _shtab_taximeter_budgets_set_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --usd --tokens --calls --limit --per --rolling --tz --starts --by --absent --where --action --admit --estimate --unpriced --unavailable --cancelled --crashed --hold-timeout --cut --no-cut --warn-at --webhook --share)
@@ -63,7 +63,7 @@ _shtab_taximeter_serve_option_strings=(-h --help --state-dir --json -z --timezon
 _shtab_taximeter_grafana_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet --title)
 _shtab_taximeter_completion_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet)
 _shtab_taximeter_help_option_strings=(-h --help --state-dir --json -z --timezone --color -q --quiet)
-_shtab_taximeter_option_strings=(-h --help --version --state-dir --json -z --timezone --color -q --quiet --csv)
+_shtab_taximeter_option_strings=(-h --help --version --state-dir --json -z --timezone --color -q --quiet --csv --from)
 
 
 

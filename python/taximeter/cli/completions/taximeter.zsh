@@ -104,6 +104,7 @@ _shtab_taximeter_options=(
   "--color[whether to print colours (default\: auto)]:color:(auto always never)"
   {-q,--quiet}"[print no messages, only data and errors]"
   "--csv[print CSV]"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -842,6 +843,7 @@ _shtab_taximeter_statusline_options=(
   {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
   "--color[whether to print colours (default\: auto)]:color:(auto always never)"
   {-q,--quiet}"[print no messages, only data and errors]"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -889,6 +891,7 @@ _shtab_taximeter_top_options=(
   "--sort[the order (default\: cost)\; the key s changes it]:sort:(cost calls now errors name)"
   "*--where[as for report\; the key \/ adds one]:CONDITION:"
   "--every[seconds between two frames (default\: 2)]:S:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -955,6 +958,7 @@ _shtab_taximeter_what_if_options=(
   "--since[7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09\:00\:00Z]:WHEN:"
   "--until[the end of the time span (exclusive), in the same form]:WHEN:"
   "*--where[only calls that meet FIELD\=VALUE, FIELD\!\=VALUE, FIELD\~PART, FIELD\>N or FIELD\<N\; VALUE,VALUE stands for either, an empty VALUE for no value\; repeatable]:CONDITION:"
+  "--from[read calls from clickhouse\+https\:\/\/HOST\:8443\/DATABASE, with the keys of this destination in the settings, else with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD]:URL:"
 )
 
 # guard to ensure default positional specs are added only once per session
