@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::destination::{Delivered, Failure, LocalSink};
-use crate::event::UsageEvent;
-use crate::ledger::{Savings, Spending, Writer, unusable_after_fork};
+use crate::event::{Savings, UsageEvent};
+use crate::ledger::{Spending, Writer, unusable_after_fork};
 use crate::sys::clock::unix_ns;
 
 /// Writes events to the ledger file.

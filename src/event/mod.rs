@@ -17,7 +17,12 @@ pub mod usage;
 pub use units::Unit;
 pub use usage::Usage;
 
+use std::sync::Arc;
+
 use crate::money::Usd;
+
+/// Tells what caching saved in an event, if that is known.
+pub type Savings = Arc<dyn Fn(&UsageEvent<'_>) -> Option<Usd> + Send + Sync>;
 
 macro_rules! named_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {

@@ -60,4 +60,4 @@ pub use reader::Reader;
 pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use spend::{Spend, Spending, Spent};
 pub use watch::Watch;
-pub use writer::{Savings, Writer};
+pub use writer::Writer;

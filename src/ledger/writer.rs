@@ -1,7 +1,6 @@
 //! Writes events to the ledger: one transaction per batch, each event once.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -15,8 +14,7 @@ use super::insert::Insert;
 use super::lease::InUse;
 use super::spend::{Spending, Spends};
 use super::watch::Watch;
-use crate::event::UsageEvent;
-use crate::money::Usd;
+use crate::event::{Savings, UsageEvent};
 use crate::sys::fs::create_private_dir;
 use crate::sys::identity::FileIdentity;
 
@@ -31,9 +29,6 @@ const BACKLOG: usize = 2_000;
 const UPGRADING: Duration = Duration::from_millis(500);
 /// How long a batch may go on to pack calls of a file that another version or other processes wrote.
 const FOLDING: Duration = Duration::from_millis(60);
-
-/// Tells what caching saved in an event, if that is known.
-pub type Savings = Arc<dyn Fn(&UsageEvent<'_>) -> Option<Usd> + Send + Sync>;
 
 /// The result of writing a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -481,13 +481,14 @@ fn open(settings: &Settings, limits: &Arc<Limits>, prices: &Arc<Prices>) -> Pipe
 
 /// The destinations in the settings.
 fn destinations(settings: &Settings, limits: &Arc<Limits>, prices: &Arc<Prices>) -> Vec<Destination> {
+    let savings = savings(Arc::clone(prices));
     let local = |path: &PathBuf| {
-        let (spending, savings) = (limits.spending(), savings(Arc::clone(prices)));
-        let sink = LedgerSink::new(path, settings.linger, Some(spending), Some(savings));
+        let sink = LedgerSink::new(path, settings.linger, Some(limits.spending()), Some(Arc::clone(&savings)));
         Destination::Local(Box::new(sink.with_retention(settings.retention)))
     };
     let remote = |remote: &RemoteSettings| {
-        Destination::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
+        let remote = Remote::open(remote, settings.state_dir.as_deref(), settings.max_age);
+        Destination::Remote(Box::new(remote.with_savings(&savings)))
     };
     settings.ledger.iter().map(local).chain(settings.remotes.iter().map(remote)).collect()
 }

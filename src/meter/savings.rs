@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::prices::{Prices, request};
-use crate::event::{Unit, Usage, UsageEvent};
-use crate::ledger::Savings;
+use crate::event::{Savings, Unit, Usage, UsageEvent};
 use crate::money::Usd;
 use crate::pricing::Book;
 
-/// Tells the ledger what caching saved. It is asked when an event is stored, so that `track()` does not price twice.
+/// Tells destinations what caching saved. It is asked when an event is stored or sent, so that `track()` does not price twice.
 pub(super) fn savings(prices: Arc<Prices>) -> Savings {
     Arc::new(move |event| cache_saved(&prices.book(), event))
 }

@@ -6,7 +6,7 @@ use super::limits::BatchLimits;
 use super::machine::{CloudEndpoints, Finding, Probe};
 use super::request::HttpRequest;
 use super::verdict::{Answer, Verdict, by_status};
-use crate::event::{Outgoing, UsageEvent};
+use crate::event::{Outgoing, Savings, UsageEvent};
 
 /// A wire format.
 pub trait Protocol: Send {
@@ -17,6 +17,9 @@ pub trait Protocol: Send {
 
     /// The requests that send these events, to be made in order. The response to the last one decides what happened to the events.
     fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest>;
+
+    /// Receives what tells how much caching saved in an event. A format without a field for it ignores it.
+    fn set_savings(&mut self, _savings: &Savings) {}
 
     /// The limits of requests, unless the user sets others.
     fn limits(&self) -> BatchLimits {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import signal
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +20,7 @@ import taximeter
 from clickhouse_server import ClickHouse, Recorder, environment
 from conftest import wait_for
 from taximeter import Destination
+from taximeter.cli.main import main
 from taximeter.errors import LedgerError
 from taximeter.ledger import Above, Below, Ledger, Like, Not
 from taximeter.ledger.clickhouse import Server, Table
@@ -79,7 +80,9 @@ events = st.fixed_dictionaries(
         "status": st.sampled_from(["success", "error"]),
         "cost_usd": st.none() | st.decimals(0, 99_999_999, places=18) | st.just(Decimal("0.000000000000000000000001")),
         "usage": st.dictionaries(
-            st.sampled_from(["input_tokens", "output_tokens", "input_audio_tokens", "reasoning_tokens"]),
+            st.sampled_from(
+                ["input_tokens", "output_tokens", "input_audio_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"]
+            ),
             st.integers(0, 10**12),
             max_size=3,
         ),
@@ -148,9 +151,8 @@ def both(running, tmp_path_factory) -> tuple[Ledger, Ledger, str]:
     for _ in range(20_000):
         failed, provider = draw.random() < 0.05, draw.choice(["openai", "anthropic", "nobody"])
         meter.track(
-            # What caching saved is known to the ledger only, so calls with a price use no cache here.
-            provider=provider, cache_read_tokens=draw.randrange(3) if provider == "nobody" else 0, model=draw.choice(["gpt-4o", "claude-sonnet-4-5", "x"]),
-            input_tokens=draw.randrange(5_000), output_tokens=draw.randrange(900),
+            provider=provider, cache_read_tokens=draw.choice([0, 0, draw.randrange(2_000)]), cache_write_tokens=draw.choice([0, 0, 7]), model=draw.choice(["gpt-4o", "claude-sonnet-4-5", "x"]),
+            input_tokens=2_007 + draw.randrange(5_000), output_tokens=draw.randrange(900),
             status="error" if failed else "success", error=draw.choice(["Timeout", "Refused"]) if failed else None,
             started_at=1_759_000_000 + draw.randrange(50 * 86_400) + draw.random(), latency_ms=draw.randrange(9_000) / 8,
             team=draw.choice(["a", "b", "Ünï", None]), customer=f"c{draw.randrange(300)}", user=draw.choice(["u'1", "`u`2", 'u"3', "u\\4"]),
@@ -178,6 +180,7 @@ def test_a_report_is_the_same_to_the_last_digit(by, both):
     assert found == expected
     assert (str(found), found.to_json()) == (str(expected), expected.to_json())
     assert found.total.calls == 20_000
+    assert found.total.cache_saved_usd > 0
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu", "America/St_Johns"])
@@ -241,14 +244,26 @@ def test_errors_name_the_field_and_what_a_file_is_needed_for(both):
     assert repr(other) == "Ledger('clickhouse://127.0.0.1/default')"
 
 
-def test_commands_print_the_same(both, running):
+def test_commands_print_the_same(both, running, monkeypatch, capsys):
     own, _, state = both
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+    def cli(*arguments: str) -> subprocess.CompletedProcess:
+        # In this process: there are many, and a new process takes longer than its query.
+        code = main(list(arguments))
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
     for command in (
         ["report", "--by", "team,day"], ["customers", "--limit", "3"], ["daily", "--since", "2025-10-01"], ["errors"], ["unpriced"],
         ["report", "--json", "--where", "team=a"], ["calls", "-n", "7", "--timezone", "UTC"], ["report", "--csv", "--by", "user"],
     ):  # fmt: skip
         expected = cli("--state-dir", state, *command)
         found = cli("--state-dir", state, *command, "--from", f"{running.url}/both")
+        assert (found.returncode, found.stdout) == (0, expected.stdout), found.stderr
+        assert len(found.stdout) > 50
+    for command in (["what-if", "--model", "gpt-4o-mini"], ["what-if", "--model", "gpt-4o-mini", "--where", "team=a", "--json"]):
+        expected, found = (cli("--state-dir", state, *more, *command) for more in ((), ("--from", f"{running.url}/both")))
         assert (found.returncode, found.stdout) == (0, expected.stdout), found.stderr
         assert len(found.stdout) > 50
     event = own.newest(1)[0]
@@ -259,6 +274,39 @@ def test_commands_print_the_same(both, running):
         found = cli("export", *form, "--from", f"{running.url}/both").stdout
         assert len(found.splitlines()) == 20_000 + bool(form)
         assert sorted(found.splitlines()) == sorted(expected.splitlines())
+
+
+def test_screens_of_today_are_the_same(server, make, state):
+    """The bare screen, `top` and `statusline`. Durations differ within the error of the ledger's percentiles, so there are none."""
+    meter = make("ledger")
+    for number in range(300):
+        meter.track(provider="openai", model=["gpt-4o", "gpt-4o-mini", "unheard-of"][number % 3], input_tokens=9_000 + number,
+                    cache_read_tokens=number * 7, output_tokens=number, team=["a", None][number % 2])  # fmt: skip
+    assert meter.flush(30).pending == 0
+    meter.close()
+    for command in (
+        [],
+        ["--json"],
+        ["top", "--by", "team", "--json"],
+        ["top", "--where", "team=a"],
+        ["statusline"],
+        ["statusline", "--json"],
+    ):
+        expected = cli("--state-dir", state, *command, "--timezone", "UTC")
+        found = cli(*command, "--from", server.url, "--timezone", "UTC")
+        assert found.returncode == 0, found.stderr
+        assert without_clock(found.stdout) == without_clock(expected.stdout)
+        assert len(found.stdout) > 20
+    assert "caching saved $" in cli("--from", server.url).stdout
+    # Before the command, too; and a command of this machine refuses it.
+    assert cli("--from", server.url, "report", "--json").stdout == cli("report", "--json", "--from", server.url).stdout
+    refused = cli("--from", server.url, "doctor")
+    assert (refused.returncode, "--from: taximeter doctor needs the files of this machine" in refused.stderr) == (2, True)
+
+
+def without_clock(text: str) -> str:
+    """Remove what is another one a second later."""
+    return re.sub(r"\d\d:\d\d(:\d\d(\.\d+)?)?|p50.*p95 [^ ]+ s", "", text)
 
 
 def test_repeats_count_once(server, state):
@@ -309,34 +357,53 @@ def test_a_later_revision_of_a_call_replaces_it(server, make):
     assert (report.total.calls, report.total.cost_usd) == (1, Decimal(7))
 
 
-SENDER = """
-import sys, taximeter
-taximeter.init(destination=["ledger", taximeter.Destination(sys.argv[1], user="writer", token="writer-key-4711", linger=0)], instrument=False)
-number = 0
-while True:
-    for _ in range(200):
-        number += 1
-        taximeter.track(provider="openai", model="gpt-4o", input_tokens=number)
-    taximeter.flush(10)
-    print(number, flush=True)
+SENDERS = """
+import os, random, signal, sys, time
+import taximeter
+draw, acknowledged = random.Random(3), 0
+for _ in range(int(sys.argv[2])):
+    reads, writes = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reads)
+        central = taximeter.Destination(sys.argv[1], user="writer", token="writer-key-4711", linger=0)
+        taximeter.init(destination=["ledger", central], instrument=False)
+        number = 0
+        while True:
+            for _ in range(50):
+                taximeter.track(provider="openai", model="gpt-4o", input_tokens=number)
+                number += 1
+            os.write(writes, b"%20d" % number)
+            if number % 200 == 0:
+                taximeter.flush(10)
+    os.close(writes)
+    for _ in range(draw.randrange(1, 7)):
+        last = int(os.read(reads, 20))
+    # At any point of a request.
+    time.sleep(draw.random() / 50)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    while rest := os.read(reads, 20):
+        last = int(rest)
+    os.close(reads)
+    acknowledged += last
+print(acknowledged)
 """
+KILLS = 50
 
 
 def test_senders_that_are_killed_lose_and_double_nothing(server, state):
-    draw = random.Random(3)
-    for _ in range(12):
-        with subprocess.Popen([sys.executable, "-c", SENDER, server.url], stdout=subprocess.PIPE, text=True) as process:
-            for _ in range(draw.randrange(1, 4)):
-                process.stdout.readline()
-            # At any point of a request.
-            time.sleep(draw.random() / 50)
-            process.send_signal(signal.SIGKILL)
+    """A new process for each sender would take longer than what it sends, so one process forks them all."""
+    command = [sys.executable, "-c", SENDERS, server.url, str(KILLS)]
+    acknowledged = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
     meter = taximeter.Meter(destination=["ledger", server.destination()], state_dir=state)
-    meter.drain_report()
+    wait_for(lambda: meter.drain_report().left == 0, 60)
     meter.close()
-    expected = Ledger(state / "ledger.db").report(())
-    assert server.number("uniqExact(id)") == expected.total.calls > 12 * 200
-    assert reader(server).report(()).total == expected.total
+    expected = Ledger(state / "ledger.db").report(()).total
+    # A sender says how many calls it has after every 50th.
+    assert KILLS * 50 <= acknowledged <= expected.calls < acknowledged + KILLS * 50
+    assert server.number("uniqExact(id)") == expected.calls
+    assert reader(server).report(()).total == expected
 
 
 def test_a_server_that_is_killed_gets_everything_when_it_is_back(server, make):
@@ -472,6 +539,36 @@ def test_too_little_memory_is_met_with_smaller_requests(server, make):
         assert server.number("uniqExact(id)") == 20_000
     finally:
         server.restart(**rights)
+
+
+def test_a_table_of_the_first_schema_says_that_savings_are_unknown_until_it_is_brought_up_to_date(server, make):
+    server.run(f"ALTER TABLE {TABLE} DROP COLUMN cache_saved_usd")
+    server.run(f"ALTER TABLE {TABLE} MODIFY COMMENT 'taximeter schema 1'")
+    # A sender of that version names its own columns.
+    server.run(f"INSERT INTO {TABLE} (id, started_at, provider, model, cache_read_tokens, cost_usd, cost_status) VALUES "
+               "('019adf00-0000-7000-8000-000000000001', now64(9), 'openai', 'gpt-4o', 5, 1.5, 'priced')")  # fmt: skip
+    old = reader(server)
+    assert (old.report("model").rows[0].cache_saved_usd, old.report(()).total.cache_saved_usd) == (None, None)
+    assert old.report().to_dicts()[0]["cache_saved_usd"] is None
+    assert ",\n" in old.report().to_json()
+    assert "cache_saved_usd" not in next(old.events())
+    with pytest.raises(ValueError, match="metric: cache_saved_usd is unknown"):
+        old.report().plot("cache_saved_usd")
+    printed = cli("report", "--csv", "--from", server.url).stdout
+    assert printed.splitlines()[1].endswith(",1.5,")
+    check = cli("clickhouse", "check", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert (check.returncode, "no column cache_saved_usd" in check.stdout) == (1, True)
+    meter = make()
+    assert "run `taximeter clickhouse init`" in broken(meter)["last_error"]
+    meter.close(0.1)
+    done = cli("clickhouse", "init", server.url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert (done.returncode, done.stdout) == (0, "added the column cache_saved_usd\n"), done.stderr
+    comment = server.run(f"SELECT comment FROM system.tables WHERE name = '{TABLE}' AND database = 'default'")
+    assert comment == "taximeter schema 2"
+    mended(make, server, 51)
+    # The same reader sees the column now. The call of the old version has no savings.
+    total = old.report(()).total
+    assert (total.calls, total.cache_saved_usd) == (51, 0)
 
 
 def test_the_server_can_collect_the_requests_of_small_senders(server, make):

@@ -106,7 +106,7 @@ def test_an_error_shows_no_key():
 def test_the_statement_has_the_options_and_refuses_others():
     plain = ddl("metering", "calls")
     assert "ENGINE = ReplacingMergeTree(revision)" in plain
-    assert "COMMENT 'taximeter schema 1'" in plain
+    assert "COMMENT 'taximeter schema 2'" in plain
     assert "TTL" not in plain
     assert "`call_id` String CODEC(ZSTD(1))" in plain
     replicated = ddl("metering", "calls", cluster="main", ttl="400d")

@@ -12,6 +12,7 @@ from typing import Final
 
 from ..ledger import Ledger, Report, Row, cost_cells
 from ..ledger.forecast import Forecast, daily_costs, forecast
+from ..sanitize import printable
 from ..table import Column, amounts, display_width, layout, sparkline
 from ..zones import zone_name
 from .budgets import fullest_budget, has_several_budgets, print_budgets
@@ -45,12 +46,13 @@ def overview(options: argparse.Namespace) -> int:
             forecast=None if expected is None else {name: str(value) for name, value in expected._asdict().items()},
         )
         return 0
-    if not month.total.calls and not own.path.exists():
+    if not month.total.calls and options.source is None and not own.path.exists():
         say_nothing_found(options, own)
         return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")
     print_lines(_fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, month.total), is_text=True, rank=5)]))
-    for line in _rates(expected, burn):
+    # Budgets are those of this machine.
+    for line in _rates(expected, burn, None if options.source else fullest_budget()):
         print(line)
     if month.rows:
         print()
@@ -59,10 +61,11 @@ def overview(options: argparse.Namespace) -> int:
         share = percent(unpriced, month.total.calls, 1)
         verbs = "has no price and is" if unpriced == 1 else "have no price and are"
         print(color(f"{counted(unpriced, 'call')} ({share}) {verbs} in no sum: taximeter unpriced", "yellow"))
-    if has_several_budgets():
+    if options.source is None and has_several_budgets():
         print_budgets()
     if not month.total.calls:
-        say(f"no calls this month in {own.path}; taximeter report shows all months, taximeter doctor checks that calls are recorded")
+        remedy = "taximeter report shows all months, taximeter doctor checks that calls are recorded"
+        say(f"no calls this month in {printable(own.place)}; {remedy}")
     return 0
 
 
@@ -71,13 +74,13 @@ def _fitting(columns: Sequence[Column]) -> list[str]:
     return layout(columns, width=width, has_rule=False)[0]
 
 
-def _rates(expected: Forecast | None, burn: Decimal) -> list[str]:
+def _rates(expected: Forecast | None, burn: Decimal, fullest: str | None) -> list[str]:
     """Return the line below the sums: the forecast, what the last hour cost, and the fullest budget."""
     parts = [f"now ${amounts([burn])[0]}/h"]
     if expected is not None:
         low, high = (f"{value:,.0f}" for value in (expected.low_usd, expected.high_usd))
         parts.insert(0, f"forecast  ${low if low == high else f'{low}-{high}'} by {expected.until:%d %b}")
-    if fullest := fullest_budget():
+    if fullest:
         parts.append(fullest)
     line = "    ".join(parts)
     if not is_terminal() or display_width(line) <= shutil.get_terminal_size().columns:
@@ -109,8 +112,8 @@ def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
 
 def _notes(own: Ledger, month: Row) -> list[str]:
     """Return what stands beside the sums: how long the calls of today took, and what caching saved this month."""
-    saved: Decimal = getattr(month, "cache_saved_usd", Decimal(0))
-    return [_latency(own), f"caching saved ${amounts([saved])[0]}" if saved > 0 else ""]
+    saved = month.cache_saved_usd
+    return [_latency(own), f"caching saved ${amounts([saved])[0]}" if saved is not None and saved > 0 else ""]
 
 
 def _latency(own: Ledger) -> str:

@@ -172,7 +172,8 @@ def _sums(row: Row, correction: Decimal, unpriced_correction: int) -> Sums:
         correction=correction,
         unpriced=row.unpriced - unpriced_correction,
         unpriced_correction=unpriced_correction,
-        saved=row.cache_saved_usd,
+        # A ledger's file knows it, as far as it is known.
+        saved=row.cache_saved_usd or Decimal(0),
     )
 
 

@@ -45,12 +45,14 @@ def plot(report: Report, metrics: Sequence[str], metric: str, kind: str, top: in
             raise ValueError(f"{name}: {unknown_name(value, known)}")
     if top is not None and top < 1:
         raise ValueError(f"top: {top!r} is less than 1")
-    unit: Unit = "USD" if metric == "cost_usd" else ""
+    if any(getattr(row, metric) is None for row in report.rows):
+        raise ValueError(f"metric: {metric} is unknown: the table has no column for it; run taximeter clickhouse init")
+    unit: Unit = "USD" if metric.endswith("_usd") else ""
     time = time_of(report)
     heading = _TITLES.get(metric, metric.replace("_", " ").capitalize())
     if title is None:
         title = f"{heading} by {' and '.join(report.by)}" if report.by else heading
-        if unit and report.total.unpriced:
+        if metric == "cost_usd" and report.total.unpriced:
             title += f" ({report.total.unpriced:,} of {report.total.calls:,} calls have no price)"
     found = series(report, metric, top)
     if time is None:

@@ -52,9 +52,10 @@ class Row:
     """Output tokens spent on reasoning."""
     cost_usd: Amount
     """The exact sum of the known costs, in US dollars."""
-    cache_saved_usd: Amount = Amount(Decimal(0))  # noqa: RUF009 - decimals do not change
+    cache_saved_usd: Amount | None = None
     """What caching saved, in US dollars: the cost without cache rates, less the cost, of the calls of which that is known. It is
-    negative if writing to caches cost more than reading from them saved."""
+    negative if writing to caches cost more than reading from them saved. `None` if it is unknown, because a
+    table in ClickHouse that an older version created has no column for it."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Report:
         if field in self.by:
             rows = sorted(self.rows, key=lambda row: (row.key[field] is None, row.key[field] or ""), reverse=is_reversed)
         elif field in SUMS:
-            rows = sorted(self.rows, key=lambda row: getattr(row, field), reverse=not is_reversed)
+            rows = sorted(self.rows, key=lambda row: getattr(row, field) or 0, reverse=not is_reversed)
         else:
             raise ValueError(f"sort: {field!r} is not a field of the report; it has {', '.join((*self.by, *SUMS))}")
         return replace(self, rows=tuple(rows))
@@ -205,7 +206,7 @@ class Report:
         """
         words = [(name, [row.key[name] for row in self.rows]) for name in self.by]
         counts = [(name, [getattr(row, name) for row in self.rows]) for name in SUMS if name not in _AMOUNTS]
-        costs = [(name, [format(getattr(row, name), "f") for row in self.rows]) for name in _AMOUNTS]
+        costs = [(name, [_amount(getattr(row, name)) for row in self.rows]) for name in _AMOUNTS]
         return _core.report_stream(words, counts, costs)
 
     def columns(self) -> list[Column]:
@@ -295,7 +296,11 @@ _AMOUNTS: Final = ("cost_usd", "cache_saved_usd")
 
 def _flat(row: Row) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(row, name) for name in SUMS}
-    return {**row.key, **values, **{name: format(values[name], "f") for name in _AMOUNTS}}
+    return {**row.key, **values, **{name: _amount(values[name]) for name in _AMOUNTS}}
+
+
+def _amount(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
 
 
 def _counted(count: int, name: str) -> str:
@@ -321,7 +326,9 @@ def less(row: Row, parts: Sequence[Row]) -> Row:
     """Return the sums of a row without those of some of its parts, exact."""
     sums = total(parts)
     left: dict[str, Any] = {name: getattr(row, name) - getattr(sums, name) for name in SUMS if name not in _AMOUNTS}
-    left |= {name: Amount(EXACT.subtract(getattr(row, name), getattr(sums, name))) for name in _AMOUNTS}
+    for name in _AMOUNTS:
+        whole, part = getattr(row, name), getattr(sums, name)
+        left[name] = None if whole is None or part is None else Amount(EXACT.subtract(whole, part))
     return replace(row, **left)
 
 
@@ -329,5 +336,6 @@ def total(rows: Sequence[Row]) -> Row:
     """Sum up all rows, exactly under any decimal context of the caller."""
     sums: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in SUMS if name not in _AMOUNTS}
     for name in _AMOUNTS:
-        sums[name] = Amount(reduce(EXACT.add, (getattr(row, name) for row in rows), Decimal(0)))
+        values = [getattr(row, name) for row in rows]
+        sums[name] = None if None in values else Amount(reduce(EXACT.add, values, Decimal(0)))
     return Row(key={}, **sums)

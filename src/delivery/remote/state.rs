@@ -13,6 +13,7 @@ use super::super::policy::Policy;
 use super::super::response_log::ResponseLog;
 use super::super::spill::Spill;
 use super::feed::Scope;
+use crate::event::Savings;
 use crate::http::{Address, HttpClient};
 use crate::journal::{Batch, Position};
 use crate::protocol::{BatchLimits, Finding, Format, LimitOverrides, Options, Protocol};
@@ -152,6 +153,13 @@ impl Remote {
         this.former = former;
         this.answers.clone_from(&settings.answers);
         this
+    }
+
+    /// The same destination, which can also send what caching saved.
+    #[must_use]
+    pub fn with_savings(mut self, savings: &Savings) -> Self {
+        self.protocol.set_savings(savings);
+        self
     }
 
     /// The host. It is not secret.

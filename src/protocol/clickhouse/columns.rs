@@ -44,6 +44,8 @@ pub const COLUMNS: &[Column] = &[
     column("cost_usd", MONEY, PACKED),
     column("cost_status", NAME, ""),
     column("computed_cost_usd", MONEY, PACKED),
+    // Since schema 2. NULL if no cache was used, or if it is unknown.
+    column("cache_saved_usd", MONEY, PACKED),
     column("cost_notes", NAME, ""),
     column("priced_as", NAME, ""),
     column("catalog", NAME, ""),

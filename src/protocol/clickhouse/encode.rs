@@ -3,7 +3,7 @@
 //! With the header, the server refuses a table with other types in words. Without it, it would store garbage.
 
 use super::columns::COLUMNS;
-use crate::event::{CostNotes, Unit, UsageEvent};
+use crate::event::{CostNotes, Savings, Unit, UsageEvent};
 use crate::money::Usd;
 
 /// Bytes of a typical row. Only the first allocation depends on it.
@@ -19,12 +19,12 @@ pub(super) fn header() -> Vec<u8> {
     header
 }
 
-/// The body of a request with these events.
-pub(super) fn encode(header: &[u8], events: &[UsageEvent<'_>]) -> Vec<u8> {
+/// The body of a request with these events. `savings` tells what caching saved in each of them.
+pub(super) fn encode(header: &[u8], events: &[UsageEvent<'_>], savings: Option<&Savings>) -> Vec<u8> {
     let mut body = Vec::with_capacity(header.len() + events.len() * TYPICAL_ROW);
     body.extend_from_slice(header);
     for event in events {
-        row(&mut body, event);
+        row(&mut body, event, savings.and_then(|savings| savings(event)));
     }
     body
 }
@@ -39,7 +39,7 @@ pub(super) fn token(ids: impl IntoIterator<Item = [u8; 16]>) -> String {
     format!("tm1-{sum:032x}-{count}")
 }
 
-fn row(out: &mut Vec<u8>, event: &UsageEvent<'_>) {
+fn row(out: &mut Vec<u8>, event: &UsageEvent<'_>, saved: Option<Usd>) {
     let who = &event.attribution;
     // A UUID is two little-endian numbers of eight bytes.
     let (high, low) = event.id.split_at(8);
@@ -70,6 +70,7 @@ fn row(out: &mut Vec<u8>, event: &UsageEvent<'_>) {
     money(out, event.cost);
     text(out, event.cost_status.name());
     money(out, event.computed_cost);
+    money(out, saved);
     notes(out, event.cost_notes);
     optional(out, event.priced_as);
     optional(out, event.catalog);

@@ -17,7 +17,7 @@ use super::format::{Credentials, Format, OptionError, Options, Protocol};
 use super::limits::BatchLimits;
 use super::request::HttpRequest;
 use super::verdict::{Answer, Verdict};
-use crate::event::UsageEvent;
+use crate::event::{Savings, UsageEvent};
 
 /// The table, unless the URL names another one.
 const TABLE: &str = "taximeter_events";
@@ -58,6 +58,7 @@ struct ClickHouse {
     header: Vec<u8>,
     /// Whether the server collects the rows of many small senders before it stores them.
     is_async: bool,
+    savings: Option<Savings>,
 }
 
 impl ClickHouse {
@@ -69,6 +70,7 @@ impl ClickHouse {
             statement: format!("INSERT INTO `{table}` ({names}) FORMAT RowBinaryWithNamesAndTypes"),
             header: encode::header(),
             is_async: options.server_batches,
+            savings: None,
         }
     }
 }
@@ -79,8 +81,12 @@ impl Protocol for ClickHouse {
         let mut query: Vec<_> =
             [("database", self.database.as_str()), ("query", &self.statement)].into_iter().map(pair).collect();
         query.extend(insert_settings(events.iter().map(|event| event.id), self.is_async));
-        let request = HttpRequest::post(CONTENT_TYPE, encode::encode(&self.header, events));
+        let request = HttpRequest::post(CONTENT_TYPE, encode::encode(&self.header, events, self.savings.as_ref()));
         vec![HttpRequest { query, is_at_root: true, path: "/".to_owned(), ..request }]
+    }
+
+    fn set_savings(&mut self, savings: &Savings) {
+        self.savings = Some(Savings::clone(savings));
     }
 
     fn limits(&self) -> BatchLimits {

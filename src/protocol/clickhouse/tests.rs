@@ -62,6 +62,7 @@ fn a_row_has_the_bytes_of_each_type() {
         ..UsageEvent::default()
     };
     let header = encode::header();
+    let savings: Savings = std::sync::Arc::new(|event| event.cost.map(|cost| crate::money::Usd::from_units(-cost.units())));
     let mut expected: Vec<u8> = vec![7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8];
     expected.extend(1_u64.to_le_bytes());
     expected.extend(b"\x01p\x01m\x01o\x07success\0\0");
@@ -69,9 +70,11 @@ fn a_row_has_the_bytes_of_each_type() {
     expected.extend(b"\x01\x0cinput_tokens\x03\0\0\0\0\0\0\0\x08complete");
     expected.push(0);
     expected.extend((-2_i128).to_le_bytes());
-    expected.extend(b"\x06priced\x01\x20cache_at_input_rate,host_unknown\0\0\0\x05\0\0\0\0\0\0\0\x01\0\0\x01\0\0\0\0");
+    expected.extend(b"\x06priced\x01\0");
+    expected.extend(2_i128.to_le_bytes());
+    expected.extend(b"\x20cache_at_input_rate,host_unknown\0\0\0\x05\0\0\0\0\0\0\0\x01\0\0\x01\0\0\0\0");
     expected.extend("\u{2}é\0\u{1}\u{1}k\u{1}v\0\0\0\0\0".as_bytes());
-    assert_eq!(&encode::encode(&header, &[event])[header.len()..], expected);
+    assert_eq!(&encode::encode(&header, &[event], Some(&savings))[header.len()..], expected);
 }
 
 #[test]
@@ -80,7 +83,7 @@ fn a_long_text_has_a_length_of_several_bytes() {
     let header = encode::header();
     let event = UsageEvent { model: &model, ..UsageEvent::default() };
     // After the id, the time and an empty provider.
-    assert_eq!(&encode::encode(&header, &[event])[header.len() + 25..header.len() + 28], [0xac, 0x02, b'm']);
+    assert_eq!(&encode::encode(&header, &[event], None)[header.len() + 25..header.len() + 28], [0xac, 0x02, b'm']);
 }
 
 #[test]

@@ -33,6 +33,8 @@ _COUNTS: Final = {
     "unpriced": "countIf(cost_status = 'unpriced')",
     **{f"{name}_tokens": f"sum({name}_tokens)" for name in ("input", "output", "cache_read", "cache_write", "reasoning")},
 }
+_SAVED: Final = "cache_saved_usd"
+"""The column of schema 2. A table of schema 1 has none, and then what caching saved is not known."""
 _MEASURES: Final = {"cost_usd": "cost_usd", "latency_ms": "latency_us"}
 _NUMBERS: Final = {"latency_ms": "(latency_us / 1000)", "ttft_ms": "(ttft_us / 1000)"}
 """The numbers by which conditions compare, where they are not columns. A quotient is the number that the ledger's file has."""
@@ -51,6 +53,12 @@ class ClickHouseReader:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._has_savings = False
+
+    def _saved(self) -> str | None:
+        """Return the column with what caching saved; `None` if the table has none. A table gets columns, and does not lose them."""
+        self._has_savings = self._has_savings or _SAVED in self.server.columns()
+        return _SAVED if self._has_savings else None
 
     def report(
         self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Mapping[str, list[int]]
@@ -61,22 +69,26 @@ class ClickHouseReader:
         if any(not edges for edges in parts.values()):
             return []
         dimensions = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
-        columns = [*(f"toString({count})" for count in _COUNTS.values()), "toString(ifNull(sum(cost_usd), 0))", *dimensions]
+        saved = self._saved()
+        sums = [f"toString({count})" for count in _COUNTS.values()]
+        sums += ["NULL" if name is None else f"toString(ifNull(sum({name}), 0))" for name in ("cost_usd", saved)]
+        columns = [*sums, *dimensions]
         clauses = [asked.where(since, until, conditions)]
         if dimensions:
-            clauses.append(f"GROUP BY {', '.join(str(len(_COUNTS) + 2 + index) for index in range(len(dimensions)))}")
+            clauses.append(f"GROUP BY {', '.join(str(len(sums) + 1 + index) for index in range(len(dimensions)))}")
         else:
             clauses.append("HAVING count() > 0")
         query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
         indexes = _indexes(parts)
         found = []
         for row in self.server.rows(query, asked.values):
-            *counts, cost = row[: len(_COUNTS) + 1]
-            sums: dict[str, Any] = {name: int(count) for name, count in zip(_COUNTS, counts, strict=True)}
-            sums["cost_usd"] = Decimal(_plain(cost))
-            key = zip(by, row[len(_COUNTS) + 1 :], strict=True)
-            found.append((tuple(_value(name, value, indexes) for name, value in key), sums))
-        found.sort(key=lambda one: (-one[1]["cost_usd"], -one[1]["calls"], [value or "" for value in one[0]]))
+            totals: dict[str, Any] = {name: int(count) for name, count in zip(_COUNTS, row, strict=False)}
+            cost, saving, *key = row[len(_COUNTS) :]
+            totals["cost_usd"] = Decimal(_plain(cost))
+            totals[_SAVED] = None if saving is None else Decimal(_plain(saving))
+            found.append((tuple(_value(name, value, indexes) for name, value in zip(by, key, strict=True)), totals))
+        # `copy_negate` does not round, whatever the caller's decimal context is.
+        found.sort(key=lambda one: (one[1]["cost_usd"].copy_negate(), -one[1]["calls"], [value or "" for value in one[0]]))
         return found
 
     def durations(
@@ -129,7 +141,7 @@ class ClickHouseReader:
         asked = _Parameters()
         where = asked.where(since, until, conditions, after or None)
         order = ", ".join((_HOUR, *_KEY))
-        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY {order} LIMIT {limit}"
+        query = f"{self._select()} {where} ORDER BY {order} LIMIT {limit}"
         page = [_event(row) for row in self.server.rows(query, asked.values)]
         if not page:
             return [], after
@@ -163,7 +175,7 @@ class ClickHouseReader:
         _core.check_query([], conditions)
         asked = _Parameters()
         where = asked.where(since, until, conditions)
-        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY started_at DESC, toString(id) DESC LIMIT {limit}"
+        query = f"{self._select()} {where} ORDER BY started_at DESC, toString(id) DESC LIMIT {limit}"
         return self._texts(query, asked.values)
 
     def highest(
@@ -176,7 +188,7 @@ class ClickHouseReader:
         asked = _Parameters()
         order = f"{_MEASURES[measure]} DESC NULLS LAST, started_at DESC, toString(id) DESC LIMIT {limit} OFFSET {offset}"
         where = asked.where(since, until, conditions)
-        return self._texts(f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} ORDER BY {order}", asked.values)
+        return self._texts(f"{self._select()} {where} ORDER BY {order}", asked.values)
 
     def arrivals(self, conditions: Conditions, after: int | None, limit: int) -> tuple[list[str], int]:
         """Return calls in the order in which they were recorded, as JSON, and the number after which the next ones come.
@@ -193,7 +205,7 @@ class ClickHouseReader:
         ends = f"toString(id) >= {asked.add(_id_at(after))} AND toString(id) < {asked.add(_id_at(last))}"
         # The ids of one millisecond have no order.
         order = "substring(toString(id), 1, 13), started_at, id"
-        query = f"SELECT {_EVENT} FROM `{self.server.table}` FINAL {where} AND {ends} ORDER BY {order} LIMIT {limit}"
+        query = f"{self._select()} {where} AND {ends} ORDER BY {order} LIMIT {limit}"
         page = [_event(row)[0] for row in self.server.rows(query, asked.values)]
         if len(page) == limit:
             # More calls may have the last one's millisecond. They all come with the next page.
@@ -212,10 +224,7 @@ class ClickHouseReader:
 
     def find(self, event_id: str) -> str | None:
         """Return the newest call whose id begins with a text, as JSON."""
-        query = (
-            f"SELECT {_EVENT} FROM `{self.server.table}` FINAL WHERE startsWith(toString(id), {{id:String}}) "
-            "ORDER BY toString(id) DESC LIMIT 1"
-        )
+        query = f"{self._select()} WHERE startsWith(toString(id), {{id:String}}) ORDER BY toString(id) DESC LIMIT 1"
         return next(iter(self._texts(query, {"id": event_id})), None)
 
     def period(self) -> tuple[int, int] | None:
@@ -236,6 +245,11 @@ class ClickHouseReader:
         """Refuse as `last_sequence` does."""
         del event_id
         self.last_sequence()
+
+    def _select(self) -> str:
+        """Return the beginning of a query for calls."""
+        saved = self._saved()
+        return f"SELECT {_EVENT}, {f'toString({saved})' if saved else 'NULL'} FROM `{self.server.table}` FINAL"
 
     def _texts(self, query: str, values: Mapping[str, str]) -> list[str]:
         return [json.dumps(_event(row)[0], ensure_ascii=False) for row in self.server.rows(query, values)]
@@ -317,7 +331,7 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
     event_id, started_at = row[0], int(row[1])
     texts = dict(zip(_TEXT_FIELDS, row[2:], strict=False))
     tokens = dict(zip(_TOKENS, map(int, row[2 + len(_TEXT_FIELDS) :][: len(_TOKENS)]), strict=True))
-    usage, cost, computed, notes, latency, ttft, batch, tags, report = row[2 + len(_TEXT_FIELDS) + len(_TOKENS) :]
+    usage, cost, computed, notes, latency, ttft, batch, tags, report, saved = row[2 + len(_TEXT_FIELDS) + len(_TOKENS) :]
     moment = datetime.fromtimestamp(started_at // _SECOND, timezone.utc)
     event: dict[str, Any] = {
         "id": event_id,
@@ -328,8 +342,9 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
         "cost_usd": None if cost is None else _plain(cost),
         "batch": bool(batch),
     }
-    if computed is not None:
-        event["computed_cost_usd"] = _plain(computed)
+    for name, amount in (("computed_cost_usd", computed), (_SAVED, saved)):
+        if amount is not None:
+            event[name] = _plain(amount)
     if notes:
         event["cost_notes"] = notes.split(",")
     for name, microseconds in (("latency_ms", latency), ("ttft_ms", ttft)):

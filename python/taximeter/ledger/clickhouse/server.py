@@ -21,6 +21,7 @@ _READ_SECONDS: Final = 300.0
 """The longest time between two bytes of an answer. The server sends none before a query has ended."""
 _CODE: Final = re.compile(r"Code: (\d+)")
 _REMEDIES: Final = {
+    16: "the table has other columns: run taximeter clickhouse init with this URL",
     60: "run taximeter clickhouse init with this URL",
     81: "run taximeter clickhouse init with this URL",
     47: "the table has other columns: run taximeter clickhouse check with this URL",
@@ -112,6 +113,18 @@ class Server:
         if status != 200 or code is not None or text.startswith("Code: "):  # noqa: PLR2004 - HTTP's OK
             raise self._error(status, code, text)
         return text
+
+    def columns(self) -> dict[str, str]:
+        """Return the types of the table's columns by name; an empty mapping if there is no table.
+
+        Raises:
+            LedgerError: There is no answer, or it is an error.
+        """
+        found = self.rows(
+            "SELECT name, type FROM system.columns WHERE database = {d:String} AND table = {t:String}",
+            {"d": self.database, "t": self.table},
+        )
+        return {str(name): str(kind) for name, kind in found}
 
     def rows(self, statement: str, values: Mapping[str, str] | None = None) -> Iterator[list[Any]]:
         """Run a query and yield its rows.

@@ -11,8 +11,8 @@ from .server import Server
 
 __all__ = ["Check", "Table", "ddl"]
 
-SCHEMA: Final = 1
-"""The number of the schema, in the comment of the table. A step that adds columns makes it one higher."""
+SCHEMA: Final = 2
+"""The number of the schema, in the comment of the table. A step that adds columns makes it one higher. 2: `cache_saved_usd`."""
 _COMMENT: Final = "taximeter schema "
 _OLDEST: Final = (23, 8)
 """The first version with `insert_deduplication_token` and its settings for materialized views, as this code sends them."""
@@ -130,7 +130,7 @@ class Table:
         number = comment.removeprefix(_COMMENT).split()[0]
         if not number.isdigit() or int(number) > SCHEMA:
             raise LedgerError(f"{server}: a newer version of taximeter created the table, with schema {number}: use that version")
-        existing = self._columns()
+        existing = server.columns()
         for name, kind, rest in _core.clickhouse_columns():
             if name not in existing:
                 server.run(f"ALTER TABLE `{server.table}`{where} ADD COLUMN IF NOT EXISTS `{name}` {kind} {rest}")
@@ -145,18 +145,12 @@ class Table:
         )
         return next(((engine, comment) for engine, comment in found), None)
 
-    def _columns(self) -> dict[str, str]:
-        found = self.server.rows(
-            "SELECT name, type FROM system.columns WHERE database = {d:String} AND table = {t:String}", self._place()
-        )
-        return {str(name): str(kind) for name, kind in found}
-
     def _place(self) -> dict[str, str]:
         return {"d": self.server.database, "t": self.server.table}
 
     def _differences(self) -> list[str]:
         """Return how the columns differ from those that are sent."""
-        existing = self._columns()
+        existing = self.server.columns()
         wrong = []
         for name, kind, _ in _core.clickhouse_columns():
             if name not in existing:
