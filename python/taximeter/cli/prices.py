@@ -59,7 +59,7 @@ def add_commands(add: Add) -> None:
         ("diff", _diff, "print what an update would change"),
     ):
         action = act(name, run, text)
-        action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
+        action.add_argument("--from", dest="catalog_source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
         action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="accept a held-back rate")
 
 
@@ -206,7 +206,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _update(options: argparse.Namespace) -> int:
     with progress("downloading the catalog"):
-        merged = _default.default_meter.update_catalog(options.source, accept=options.accept)
+        merged = _default.default_meter.update_catalog(options.catalog_source, accept=options.accept)
     if merged is None:
         if options.json:
             nothing: dict[str, list[str]] = {name: [] for name in ("changes", "held", "kept", "dated", "left_out")}
@@ -218,7 +218,7 @@ def _update(options: argparse.Namespace) -> int:
 
 def _diff(options: argparse.Namespace) -> int:
     with progress("downloading the catalog"):
-        merged = _default.default_meter.preview_catalog(options.source, accept=options.accept)
+        merged = _default.default_meter.preview_catalog(options.catalog_source, accept=options.accept)
     return _show(options, merged)
 
 
