@@ -276,6 +276,49 @@ def test_commands_print_the_same(both, running, monkeypatch, capsys):
         assert sorted(found.splitlines()) == sorted(expected.splitlines())
 
 
+HOSTILE = (
+    "'; DROP TABLE taximeter_events; --", "`x`", "{p0:String}", "a" * 512, "é" * 256, "a\0b", "a\t\n\rb", "\\", "\\N", "NULL", "%00", "İ", "ß",
+    "\u202e", "🚕" * 100, "' OR 1=1",
+)  # fmt: skip
+
+
+def test_hostile_names_are_values_and_nothing_else(server, make):
+    meter = make("ledger")
+    for text in HOSTILE:
+        meter.track(provider=text, model=text, input_tokens=1, team=text, user=text, session=text, tags={text: text, "k": text})
+    # Python's own form of a byte that is no UTF-8.
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1, customer="\udcff")
+    assert meter.flush(30).pending == 0
+    own, other = Ledger(meter.settings.ledger, timezone="UTC"), reader(server)
+    by_id = [{event["id"]: event for event in ledger.events()} for ledger in (own, other)]
+    assert by_id[0] == by_id[1]
+    assert len(by_id[0]) == len(HOSTILE) + 1
+    for by in ("model", "team", "session", "customer", "tag:k", ("provider", "tag:' OR 1=1")):
+        assert other.report(by) == own.report(by)
+    for text in HOSTILE:
+        for where in ({"team": text}, {"user": Not(text)}, {"model": Like(text)}, {f"tag:{text}": text}, [("team", text)] * 60):
+            assert other.report((), where=where) == own.report((), where=where), where
+        assert other.find(text) is None
+
+
+def test_many_values_and_hours_of_years_are_more_than_a_url_takes(server, make):
+    meter = make("ledger")
+    for number in range(60):
+        meter.track(
+            provider="openai", model="gpt-4o", input_tokens=1, customer=f"c{number}", started_at=1_451_606_400 + number * 40 * 86_400
+        )
+    assert meter.flush(30).pending == 0
+    own, other = Ledger(meter.settings.ledger, timezone="UTC"), reader(server)
+    many = {"customer": [f"c{number}" for number in range(0, 6_000, 2)]}
+    assert other.report((), where=many) == own.report((), where=many)
+    assert other.report((), where=many).total.calls == 30
+    with pytest.raises(LedgerError, match="where: too many values"):
+        other.report((), where={"customer": ["c" * 100 + str(number) for number in range(2_000)]})
+    for by in ("hour", ("day", "hour", "model"), "week"):
+        for more in ({}, {"since": "2016-02-03T04:30:00Z", "until": "2021-05-06T07:45:00Z"}):
+            assert other.report(by, tz="Asia/Kolkata", **more) == own.report(by, tz="Asia/Kolkata", **more)
+
+
 def test_screens_of_today_are_the_same(server, make, state):
     """The bare screen, `top` and `statusline`. Durations differ within the error of the ledger's percentiles, so there are none."""
     meter = make("ledger")

@@ -93,6 +93,13 @@ def test_commands_refuse_it_with_the_same_words(state, capsys):
     assert "not the name of a database" in capsys.readouterr().err
 
 
+def test_a_report_of_an_old_server_says_so():
+    """18.16.1, the one in Debian 12, knows no parameters of queries. It gives its code in the body alone."""
+    said = b"Code: 115, e.displayText() = DB::Exception: Unknown setting param_d, e.what() = DB::Exception\n"
+    with Recorder((404, {}, said)) as server, pytest.raises(LedgerError, match="code 115; this server is older than 23.8: use"):
+        Ledger(server.destination()).report()
+
+
 def test_an_error_shows_no_key():
     said = f"Code: 497. DB::Exception: sender: Not enough privileges with {CANARY}. (ACCESS_DENIED)".encode()
     with Recorder((403, {"X-ClickHouse-Exception-Code": "497"}, said)) as server:
@@ -122,7 +129,7 @@ def test_the_statement_has_the_options_and_refuses_others():
 def test_old_servers_without_the_header_are_understood_by_their_body(state):
     """18.16 knows no token: delivery pauses, and keeps the events."""
     said = b"Code: 115, e.displayText() = DB::Exception: Unknown setting insert_deduplication_token, e.what() = DB::Exception\n"
-    with Recorder((500, {}, said)) as server:
+    with Recorder((404, {}, said)) as server:
         meter = taximeter.Meter(destination=server.destination(), state_dir=state)
         for number in range(20):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number)

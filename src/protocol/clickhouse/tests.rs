@@ -227,7 +227,7 @@ const RECORDED: &[(u16, Option<&str>, &str, u64, Verdict)] = &[
     ),
     // 18.16 has no header with the code.
     (
-        500,
+        404,
         None,
         "Code: 115, e.displayText() = DB::Exception: Unknown setting insert_deduplication_token, e.what() = DB::Exception\n",
         10,

@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from ... import _core
@@ -39,6 +41,11 @@ _MEASURES: Final = {"cost_usd": "cost_usd", "latency_ms": "latency_us"}
 _NUMBERS: Final = {"latency_ms": "(latency_us / 1000)", "ttft_ms": "(ttft_us / 1000)"}
 """The numbers by which conditions compare, where they are not columns. A quotient is the number that the ledger's file has."""
 _TEXTS: Final = frozenset(name for name, kind, _ in _core.clickhouse_columns() if kind in {"String", "LowCardinality(String)"})
+_MOST_BYTES: Final = 8_000
+_MOST_VALUES: Final = 50
+"""The most values of a query in its URL, which may have 64 kB. A byte may take three of them. Others are in the text of the query."""
+_MOST_PARTS: Final = 8_000
+"""The most hours of a query: 88 kB of the 256 kB that its text may have."""
 _HOUR: Final = "toStartOfHour(started_at)"
 _KEY: Final = ("provider", "model", "id")
 """The columns by which the table is sorted within an hour."""
@@ -65,10 +72,21 @@ class ClickHouseReader:
     ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
         """Sum up calls; see `_core.LedgerReader.report`. The rows have the same order."""
         _core.check_query([name for name in by if name not in parts], conditions)
-        asked = _Parameters()
         if any(not edges for edges in parts.values()):
             return []
-        dimensions = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
+        found: list[tuple[tuple[str | None, ...], dict[str, Any]]] = []
+        for begin, end in _stretches(since, until, parts):
+            found.extend(self._sums(by, begin, end, conditions, parts))
+        # `copy_negate` does not round, whatever the caller's decimal context is.
+        found.sort(key=lambda one: (one[1]["cost_usd"].copy_negate(), -one[1]["calls"], [value or "" for value in one[0]]))
+        return found
+
+    def _sums(
+        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Mapping[str, list[int]]
+    ) -> Iterator[tuple[tuple[str | None, ...], dict[str, Any]]]:
+        """Yield the groups of a stretch of time."""
+        asked = _Parameters()
+        dimensions = [asked.part(_within(parts[name], since, until)) if name in parts else asked.field(name) for name in by]
         saved = self._saved()
         sums = [f"toString({count})" for count in _COUNTS.values()]
         sums += ["NULL" if name is None else f"toString(ifNull(sum({name}), 0))" for name in ("cost_usd", saved)]
@@ -80,16 +98,12 @@ class ClickHouseReader:
             clauses.append("HAVING count() > 0")
         query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
         indexes = _indexes(parts)
-        found = []
         for row in self.server.rows(query, asked.values):
-            totals: dict[str, Any] = {name: int(count) for name, count in zip(_COUNTS, row, strict=False)}
+            totals: dict[str, Any] = dict(zip(_COUNTS, map(int, row[: len(_COUNTS)]), strict=True))
             cost, saving, *key = row[len(_COUNTS) :]
             totals["cost_usd"] = Decimal(_plain(cost))
             totals[_SAVED] = None if saving is None else Decimal(_plain(saving))
-            found.append((tuple(_value(name, value, indexes) for name, value in zip(by, key, strict=True)), totals))
-        # `copy_negate` does not round, whatever the caller's decimal context is.
-        found.sort(key=lambda one: (one[1]["cost_usd"].copy_negate(), -one[1]["calls"], [value or "" for value in one[0]]))
-        return found
+            yield tuple(_value(name, value, indexes) for name, value in zip(by, key, strict=True)), totals
 
     def durations(
         self,
@@ -255,13 +269,30 @@ class ClickHouseReader:
         return [json.dumps(_event(row)[0], ensure_ascii=False) for row in self.server.rows(query, values)]
 
 
+def _stretches(since: int | None, until: int | None, parts: Mapping[str, list[int]]) -> Iterator[tuple[int | None, int | None]]:
+    """Yield a period, cut where parts of time begin, so that no query has more of these than it may. No group is in two stretches."""
+    edges = max(parts.values(), key=len, default=[])
+    cuts = [since, *edges[_MOST_PARTS::_MOST_PARTS], until]
+    yield from pairwise(cuts)
+
+
+def _within(edges: list[int], since: int | None, until: int | None) -> list[int]:
+    """Return the beginnings of the parts of time that a period touches."""
+    first = 0 if since is None else max(bisect_right(edges, since) - 1, 0)
+    return edges[first : None if until is None else bisect_left(edges, until)]
+
+
 class _Parameters:
-    """The values of a query. Nothing that a user gave is written into its text."""
+    """The values of a query. What a user gave is written into its text as hexadecimal digits only."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
+        self._size = 0
 
     def add(self, value: str, kind: str = "String") -> str:
+        self._size += len(value.encode())
+        if kind == "String" and (self._size > _MOST_BYTES or len(self.values) >= _MOST_VALUES):
+            return f"unhex('{value.encode().hex()}')"
         name = f"p{len(self.values)}"
         self.values[name] = value
         return f"{{{name}:{kind}}}"
@@ -272,7 +303,8 @@ class _Parameters:
 
     def part(self, edges: list[int]) -> str:
         """Return the expression of the beginning of a part of time, in seconds. Zones begin their parts at whole seconds."""
-        begins = self.add(f"[{','.join(str(edge // _SECOND) for edge in edges)}]", "Array(Int64)")
+        # Numbers, in the text of the query because they are too many for a URL.
+        begins = f"[{','.join(str(edge // _SECOND) for edge in edges)}]"
         return f"toString(roundDown(intDiv(toUnixTimestamp64Nano(started_at), {_SECOND}), {begins}))"
 
     def where(self, since: int | None, until: int | None, conditions: Conditions, after: tuple[Any, ...] | None = None) -> str:
@@ -389,4 +421,4 @@ def _scaled(unit: str, count: int) -> float:
 
 def _plain(amount: str) -> str:
     """Return an amount as the shortest exact decimal."""
-    return (amount.rstrip("0").rstrip(".") if "." in amount else amount) or "0"
+    return amount.rstrip("0").rstrip(".") if amount.endswith("0") and "." in amount else amount
