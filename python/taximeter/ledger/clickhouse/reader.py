@@ -6,28 +6,24 @@ import csv
 import io
 import json
 import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from ... import _core
 from ...errors import LedgerError
 from ...sanitize import spreadsheet_cell
+from .parameters import HOUR, KEY, SECOND, Conditions, Parameters, Parts, stretches
 from .server import Server
 
 __all__ = ["ClickHouseReader"]
 
-Conditions = Sequence[tuple[str, str, Sequence[str | None]]]
-"""Conditions that a call meets all of: a field, a comparison and values."""
-_SECOND: Final = 1_000_000_000
 _PAGE: Final = 20_000
 """The calls of a page: some 15 MB."""
 _SETTLED_MS: Final = 10_000
 """How old the newest of `arrivals` is: until then, the hosts' batches have arrived."""
-_LONGEST_NS: Final = 86_400 * _SECOND
+_LONGEST_NS: Final = 86_400 * SECOND
 """The longest call that `arrivals` finds. The table is sorted by when calls began."""
 _COUNTS: Final = {
     "calls": "count()",
@@ -37,18 +33,8 @@ _COUNTS: Final = {
 }
 _SAVED: Final = "cache_saved_usd"
 """The column of schema 2. A table of schema 1 has none, and then what caching saved is not known."""
+_Indexes = Mapping[str, Mapping[int, str]]
 _MEASURES: Final = {"cost_usd": "cost_usd", "latency_ms": "latency_us"}
-_NUMBERS: Final = {"latency_ms": "(latency_us / 1000)", "ttft_ms": "(ttft_us / 1000)"}
-"""The numbers by which conditions compare, where they are not columns. A quotient is the number that the ledger's file has."""
-_TEXTS: Final = frozenset(name for name, kind, _ in _core.clickhouse_columns() if kind in {"String", "LowCardinality(String)"})
-_MOST_BYTES: Final = 8_000
-_MOST_VALUES: Final = 50
-"""The most values of a query in its URL, which may have 64 kB. A byte may take three of them. Others are in the text of the query."""
-_MOST_PARTS: Final = 8_000
-"""The most hours of a query: 88 kB of the 256 kB that its text may have."""
-_HOUR: Final = "toStartOfHour(started_at)"
-_KEY: Final = ("provider", "model", "id")
-"""The columns by which the table is sorted within an hour."""
 
 
 class ClickHouseReader:
@@ -68,25 +54,24 @@ class ClickHouseReader:
         return _SAVED if self._has_savings else None
 
     def report(
-        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Mapping[str, list[int]]
+        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Parts
     ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
         """Sum up calls; see `_core.LedgerReader.report`. The rows have the same order."""
         _core.check_query([name for name in by if name not in parts], conditions)
-        if any(not edges for edges in parts.values()):
-            return []
         found: list[tuple[tuple[str | None, ...], dict[str, Any]]] = []
-        for begin, end in _stretches(since, until, parts):
-            found.extend(self._sums(by, begin, end, conditions, parts))
+        indexes = _indexes(parts)
+        for begin, end, touched in stretches(since, until, parts):
+            found.extend(self._sums(by, begin, end, conditions, touched, indexes))
         # `copy_negate` does not round, whatever the caller's decimal context is.
         found.sort(key=lambda one: (one[1]["cost_usd"].copy_negate(), -one[1]["calls"], [value or "" for value in one[0]]))
         return found
 
     def _sums(
-        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Mapping[str, list[int]]
+        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Parts, indexes: _Indexes
     ) -> Iterator[tuple[tuple[str | None, ...], dict[str, Any]]]:
         """Yield the groups of a stretch of time."""
-        asked = _Parameters()
-        dimensions = [asked.part(_within(parts[name], since, until)) if name in parts else asked.field(name) for name in by]
+        asked = Parameters()
+        dimensions = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
         saved = self._saved()
         sums = [f"toString({count})" for count in _COUNTS.values()]
         sums += ["NULL" if name is None else f"toString(ifNull(sum({name}), 0))" for name in ("cost_usd", saved)]
@@ -97,7 +82,6 @@ class ClickHouseReader:
         else:
             clauses.append("HAVING count() > 0")
         query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
-        indexes = _indexes(parts)
         for row in self.server.rows(query, asked.values):
             totals: dict[str, Any] = dict(zip(_COUNTS, map(int, row[: len(_COUNTS)]), strict=True))
             cost, saving, *key = row[len(_COUNTS) :]
@@ -112,35 +96,28 @@ class ClickHouseReader:
         since: int | None,
         until: int | None,
         conditions: Conditions,
-        parts: Mapping[str, Sequence[int]],
+        parts: Parts,
         fractions: Sequence[float],
     ) -> list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]]:
         """Return percentiles of a duration by fields, exact; see `_core.LedgerReader.durations`. It counts no calls by duration."""
         _core.check_query([name for name in by if name not in parts], conditions)
-        if any(not edges for edges in parts.values()):
-            return []
-        column, asked = what.replace("_ms", "_us"), _Parameters()
-        dimensions = [asked.part(list(parts[name])) if name in parts else asked.field(name) for name in by]
+        column = what.replace("_ms", "_us")
         indexes = _indexes(parts)
         given = ", ".join(repr(float(fraction)) for fraction in fractions)
-        columns = [
-            "toString(count())",
-            f"arrayMap(one -> toString(one), quantilesExact({given})(assumeNotNull({column})))",
-            *dimensions,
-        ]
-        clauses = [asked.where(since, until, conditions)]
-        clauses.append(f"{'AND' if clauses[0] else 'WHERE'} isNotNull({column})")
-        clauses.append(f"GROUP BY {', '.join(str(3 + index) for index in range(len(dimensions)))}" if by else "HAVING count() > 0")
-        query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
-        found: list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]] = [
-            (
-                [_value(name, value, indexes) for name, value in zip(by, values, strict=True)],
-                int(calls),
-                [int(one) / 1000 for one in ends],
-                [],
-            )
-            for calls, ends, *values in self.server.rows(query, asked.values)
-        ]
+        found: list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]] = []
+        for begin, end, touched in stretches(since, until, parts):
+            asked = Parameters()
+            dimensions = [asked.part(touched[name]) if name in parts else asked.field(name) for name in by]
+            quantiles = f"arrayMap(one -> toString(one), quantilesExact({given})(assumeNotNull({column})))"
+            clauses = [asked.where(begin, end, conditions)]
+            clauses.append(f"{'AND' if clauses[0] else 'WHERE'} isNotNull({column})")
+            clauses.append(f"GROUP BY {', '.join(str(3 + index) for index in range(len(by)))}" if by else "HAVING count() > 0")
+            columns = ", ".join(["toString(count())", quantiles, *dimensions])
+            for calls, ends, *values in self.server.rows(
+                f"SELECT {columns} FROM `{self.server.table}` FINAL {' '.join(clauses)}", asked.values
+            ):
+                key = [_value(name, value, indexes) for name, value in zip(by, values, strict=True)]
+                found.append((key, int(calls), [int(one) / 1000 for one in ends], []))
         return sorted(found, key=lambda one: (-one[1], [value or "" for value in one[0]]))
 
     def events(self, since: int | None, until: int | None, conditions: Conditions, after: Any, limit: int) -> tuple[list[str], Any]:
@@ -152,15 +129,15 @@ class ClickHouseReader:
         self, since: int | None, until: int | None, conditions: Conditions, after: Any, limit: int
     ) -> tuple[list[dict[str, Any]], Any]:
         _core.check_query([], conditions)
-        asked = _Parameters()
+        asked = Parameters()
         where = asked.where(since, until, conditions, after or None)
-        order = ", ".join((_HOUR, *_KEY))
+        order = ", ".join((HOUR, *KEY))
         query = f"{self._select()} {where} ORDER BY {order} LIMIT {limit}"
         page = [_event(row) for row in self.server.rows(query, asked.values)]
         if not page:
             return [], after
         event, started_at = page[-1]
-        reached = (started_at // (3600 * _SECOND) * 3600, *(event[name] for name in _KEY))
+        reached = (started_at // (3600 * SECOND) * 3600, *(event[name] for name in KEY))
         return [event for event, _ in page], reached
 
     def export(
@@ -187,7 +164,7 @@ class ClickHouseReader:
     def newest(self, since: int | None, until: int | None, conditions: Conditions, limit: int) -> list[str]:
         """Return the calls that began last as JSON, the newest first."""
         _core.check_query([], conditions)
-        asked = _Parameters()
+        asked = Parameters()
         where = asked.where(since, until, conditions)
         query = f"{self._select()} {where} ORDER BY started_at DESC, toString(id) DESC LIMIT {limit}"
         return self._texts(query, asked.values)
@@ -199,7 +176,7 @@ class ClickHouseReader:
         _core.check_query([], conditions)
         if measure not in _MEASURES:
             raise ValueError(f"measure: {measure!r} is neither cost_usd nor latency_ms")
-        asked = _Parameters()
+        asked = Parameters()
         order = f"{_MEASURES[measure]} DESC NULLS LAST, started_at DESC, toString(id) DESC LIMIT {limit} OFFSET {offset}"
         where = asked.where(since, until, conditions)
         return self._texts(f"{self._select()} {where} ORDER BY {order}", asked.values)
@@ -214,7 +191,7 @@ class ClickHouseReader:
         last = time.time_ns() // 1_000_000 - _SETTLED_MS
         if after is None or after >= last:
             return [], last if after is None or after > last + 2 * _SETTLED_MS else after
-        asked = _Parameters()
+        asked = Parameters()
         where = asked.where(max(0, after * 1_000_000 - _LONGEST_NS), None, conditions)
         ends = f"toString(id) >= {asked.add(_id_at(after))} AND toString(id) < {asked.add(_id_at(last))}"
         # The ids of one millisecond have no order.
@@ -269,79 +246,6 @@ class ClickHouseReader:
         return [json.dumps(_event(row)[0], ensure_ascii=False) for row in self.server.rows(query, values)]
 
 
-def _stretches(since: int | None, until: int | None, parts: Mapping[str, list[int]]) -> Iterator[tuple[int | None, int | None]]:
-    """Yield a period, cut where parts of time begin, so that no query has more of these than it may. No group is in two stretches."""
-    edges = max(parts.values(), key=len, default=[])
-    cuts = [since, *edges[_MOST_PARTS::_MOST_PARTS], until]
-    yield from pairwise(cuts)
-
-
-def _within(edges: list[int], since: int | None, until: int | None) -> list[int]:
-    """Return the beginnings of the parts of time that a period touches."""
-    first = 0 if since is None else max(bisect_right(edges, since) - 1, 0)
-    return edges[first : None if until is None else bisect_left(edges, until)]
-
-
-class _Parameters:
-    """The values of a query. What a user gave is written into its text as hexadecimal digits only."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self._size = 0
-
-    def add(self, value: str, kind: str = "String") -> str:
-        self._size += len(value.encode())
-        if kind == "String" and (self._size > _MOST_BYTES or len(self.values) >= _MOST_VALUES):
-            return f"unhex('{value.encode().hex()}')"
-        name = f"p{len(self.values)}"
-        self.values[name] = value
-        return f"{{{name}:{kind}}}"
-
-    def field(self, name: str) -> str:
-        """Return the expression of a field. `check_query` has accepted the name."""
-        return f"tags[{self.add(name[4:])}]" if name.startswith("tag:") else f"`{name}`"
-
-    def part(self, edges: list[int]) -> str:
-        """Return the expression of the beginning of a part of time, in seconds. Zones begin their parts at whole seconds."""
-        # Numbers, in the text of the query because they are too many for a URL.
-        begins = f"[{','.join(str(edge // _SECOND) for edge in edges)}]"
-        return f"toString(roundDown(intDiv(toUnixTimestamp64Nano(started_at), {_SECOND}), {begins}))"
-
-    def where(self, since: int | None, until: int | None, conditions: Conditions, after: tuple[Any, ...] | None = None) -> str:
-        found = [
-            f"started_at {sign} fromUnixTimestamp64Nano({self.add(str(min(time, 2**63 - 1)), 'Int64')}, 'UTC')"
-            for sign, time in ((">=", since), ("<", until))
-            if time is not None
-        ]
-        if after is not None:
-            hour, provider, model, last = after
-            begin = f"toDateTime({self.add(str(hour), 'UInt32')}, 'UTC')"
-            # The first condition uses the key of the table.
-            found.append(f"{_HOUR} >= {begin}")
-            last_key = f"{begin}, {self.add(provider)}, {self.add(model)}, {self.add(last, 'UUID')}"
-            found.append(f"({_HOUR}, {', '.join(_KEY)}) > ({last_key})")
-        found.extend(self._condition(*condition) for condition in conditions)
-        return f"WHERE {' AND '.join(found)}" if found else ""
-
-    def _condition(self, name: str, sign: str, values: Iterable[str | None]) -> str:
-        if name.startswith("tag:") or name in _TEXTS:
-            field = self.field(name)
-            if sign == "~":
-                parts = (f"position(lowerUTF8({field}), {self.add((value or '').lower())}) > 0" for value in values)
-                return f"({' OR '.join(parts)})"
-            marks = ", ".join(self.add(value or "") for value in values)
-            return f"{field} {'NOT ' if sign == '!=' else ''}IN ({marks})"
-        parts = (self._number(name, "=" if sign == "!=" else sign, value) for value in values)
-        return f"{'NOT ' if sign == '!=' else ''}({' OR '.join(parts)})"
-
-    def _number(self, name: str, sign: str, value: str | None) -> str:
-        field = _NUMBERS.get(name, name)
-        if value is None:
-            return f"isNull({field})"
-        given = f"toDecimal128({self.add(value)}, 24)" if name == "cost_usd" else self.add(value, "Float64")
-        return f"ifNull({field} {sign} {given}, 0)"
-
-
 _TEXT_FIELDS: Final = (
     "provider", "model", "operation", "status", "error", "finish_reason", "usage_status", "cost_status", "priced_as", "catalog",
     "service_tier", "region", "agent", "feature", "team", "customer", "user", "session", "trace_id", "span_id", "parent_span_id",
@@ -364,10 +268,10 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
     texts = dict(zip(_TEXT_FIELDS, row[2:], strict=False))
     tokens = dict(zip(_TOKENS, map(int, row[2 + len(_TEXT_FIELDS) :][: len(_TOKENS)]), strict=True))
     usage, cost, computed, notes, latency, ttft, batch, tags, report, saved = row[2 + len(_TEXT_FIELDS) + len(_TOKENS) :]
-    moment = datetime.fromtimestamp(started_at // _SECOND, timezone.utc)
+    moment = datetime.fromtimestamp(started_at // SECOND, timezone.utc)
     event: dict[str, Any] = {
         "id": event_id,
-        "started_at": f"{moment:%Y-%m-%dT%H:%M:%S}.{started_at % _SECOND:09}Z",
+        "started_at": f"{moment:%Y-%m-%dT%H:%M:%S}.{started_at % SECOND:09}Z",
         **{name: text for name, text in texts.items() if text or name in _ALWAYS},
         **tokens,
         "usage": {name: _scaled(name, int(count)) for name, count in usage.items()},
@@ -393,12 +297,12 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
 _ALWAYS: Final = frozenset({"provider", "model", "operation", "status", "usage_status", "cost_status"})
 
 
-def _indexes(parts: Mapping[str, Sequence[int]]) -> dict[str, dict[int, str]]:
+def _indexes(parts: Parts) -> _Indexes:
     """Return the numbers of the parts of time by when they begin, in seconds."""
-    return {name: {edge // _SECOND: str(index) for index, edge in enumerate(edges)} for name, edges in parts.items()}
+    return {name: {edge // SECOND: str(index) for index, edge in enumerate(edges)} for name, edges in parts.items()}
 
 
-def _value(name: str, value: str, indexes: Mapping[str, Mapping[int, str]]) -> str | None:
+def _value(name: str, value: str, indexes: _Indexes) -> str | None:
     return indexes[name][int(value)] if name in indexes else value or None
 
 
