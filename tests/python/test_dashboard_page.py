@@ -281,6 +281,23 @@ def test_the_keyboard_is_enough(visit):
     changed(page, lambda: page.keyboard.press("Enter"))
     assert parse_qs(urlsplit(page.url).query)["where"] == ["customer==1+1"]
     assert page.locator("#customers tbody tr").count() == 1
+    # Every control has a key, and a select takes the arrows.
+    page.keyboard.press("b")
+    expect(page.locator("#by")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("t")
+    expect(page.locator("#period")).to_be_focused()
+    changed(page, lambda: page.keyboard.press("ArrowDown"))
+    assert "since=90d" in page.url
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.locator("#series .tools button:focus", has_text="table").count():
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#series tbody tr").first).to_be_visible()
+    page.keyboard.press("Enter")
     page.locator(".figure").focus()
     page.keyboard.press("End")
     expect(page.locator("#live")).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d: \d+"))

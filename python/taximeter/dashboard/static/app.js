@@ -71,7 +71,7 @@ const tools = {
   },
 };
 
-/** Panels with their question. A panel that the server has no answer for is hidden. */
+/** Panels with their question. */
 const QUESTIONS = [
   ["tiles", "summary", () => ({}), panels.tiles],
   ["series", () => (tools.isLatency ? "latency-series" : "series"), () => ({}), panels.series],
@@ -97,11 +97,14 @@ async function load() {
   controls(state);
   $("panels").classList.add("loading");
   panels.margin($("margin"));
-  const one = async ([id, asked, more, draw]) => {
+  // All questions are asked at once; panels are drawn when the fields of the ledger are known.
+  const asked = get("meta", query({ ...state, where: [] })).then((found) => own === run && (meta = found));
+  const one = async ([id, question, more, draw]) => {
     const section = $(id);
     try {
-      const data = await get(typeof asked === "function" ? asked() : asked, query(state, more()));
-      if (own !== run) return;
+      const data = await get(typeof question === "function" ? question() : question, query(state, more()));
+      await asked;
+      if (own !== run || meta.first === null) return;
       await draw(section, data, tools);
     } catch (error) {
       if (own !== run) return;
@@ -111,7 +114,8 @@ async function load() {
     }
   };
   try {
-    meta = await get("meta", query({ ...state, where: [] }));
+    const all = Promise.all(QUESTIONS.map(one));
+    await asked;
     if (own !== run) return;
     controls(state);
     const isEmpty = meta.first === null;
@@ -121,11 +125,13 @@ async function load() {
       panels.empty($("empty"), meta);
       setTimeout(() => own === run && load(), LOOK_AGAIN);
     } else {
-      const known = ([id, panel]) => !($(id).hidden = typeof panel === "string" && !meta.panels.includes(panel));
-      await Promise.all(QUESTIONS.filter(known).map(one));
+      await all;
     }
   } catch (error) {
-    if (own === run) report(error);
+    if (own === run) {
+      $("panels").hidden = true;
+      report(error);
+    }
   }
   if (own !== run) return;
   $("panels").classList.remove("loading");
