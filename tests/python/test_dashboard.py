@@ -564,6 +564,15 @@ def test_metrics_go_on_when_a_scraper_does_not_wait_for_them(path):
     assert b"taximeter_ledger_readable 1\n" in body
 
 
+def test_metrics_of_a_damaged_ledger_say_so(tmp_path):
+    (tmp_path / "ledger.db").write_text("no database" * 1_000)
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(tmp_path / "ledger.db"), processes=lambda: [({}, {"tracked": 1})])
+    status, _, body = call_app(app, "/metrics")
+    assert status == 200
+    assert b"taximeter_ledger_readable 0\n" in body
+    assert b"taximeter_tracked_total 1\n" in body
+
+
 def test_budgets_are_shown_by_how_much_is_used(path):
     standings = [{"budget": "a", "key": ["acme"], "percent": 5.0}, {"budget": "b", "key": ["é"], "percent": 90.0}]
     app = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings)

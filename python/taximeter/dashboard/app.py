@@ -168,7 +168,10 @@ class Dashboard:
 
     def _of_ledger(self) -> list[Family]:
         # A source of its own: if reading takes longer than a scraper waits, its next request gets the answer.
-        source = self._readers.make()
+        try:
+            source = self._readers.make()
+        except LedgerError:
+            return prometheus.UNREADABLE  # delivery and budgets can be read
         if not source.is_file:
             raise RequestError(
                 HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"

@@ -12,7 +12,7 @@ from ..exposition import Family, Sample
 from ..ledger import Ledger
 from ..ledger.metrics import families as of_calls
 
-__all__ = ["families", "of_ledger", "of_source"]
+__all__ = ["UNREADABLE", "families", "of_ledger", "of_source"]
 
 
 class _Metric(NamedTuple):
@@ -121,7 +121,7 @@ def of_ledger(path: Path, by: Sequence[str], timezone: str | tzinfo = "UTC") -> 
     try:
         own = Ledger(path, timezone=timezone)
     except TaximeterError:  # a subinterpreter has no ledger
-        return [_readable(is_well=False)]
+        return UNREADABLE
     return of_source(own, by)
 
 
@@ -138,12 +138,16 @@ def of_source(own: Any, by: Sequence[str]) -> list[Family]:
     try:
         found = of_calls(own, by)
     except TaximeterError:
-        return [_readable(is_well=False)]
+        return UNREADABLE
     return [_readable(is_well=True), *found]
 
 
 def _readable(*, is_well: bool) -> Family:
     return Family("taximeter_ledger_readable", "gauge", "Whether the ledger could be read.", [Sample({}, int(is_well))])
+
+
+UNREADABLE: Final = [_readable(is_well=False)]
+"""The metrics of a ledger that cannot be read."""
 
 
 def _fullest(standings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
