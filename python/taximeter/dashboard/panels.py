@@ -40,8 +40,8 @@ _MOST_REMEDIES: Final = 50
 _FRACTIONS: Final = (0.5, 0.95, 0.99)
 _REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
 _SORTS: Final = ("cost_usd", "latency_ms")
-_ONLY_FILES: Final = ("arrivals", "cache_saved_usd", "metrics", "repricings")
-"""What a ledger in ClickHouse cannot tell: when calls arrived, what caching saved, metrics, and what repricings replaced."""
+_ONLY_FILES: Final = ("arrivals", "metrics", "repricings")
+"""What a ledger in ClickHouse cannot tell: when calls arrived, metrics, and what repricings replaced."""
 _MOST_SORTED: Final = timedelta(days=31)
 """Sorting reads every call of the period."""
 
@@ -49,6 +49,8 @@ _MOST_SORTED: Final = timedelta(days=31)
 def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return the fields that requests may name, and when the first and the last call began."""
     ends = source.period()
+    report = _report(source, state, ())
+    lacks = [] if source.is_file else [*_ONLY_FILES, *(["cache_saved_usd"] if report.total.cache_saved_usd is None else [])]
     return {
         "version": __version__,
         "ledger": source.place,
@@ -58,10 +60,10 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
         "bins": ["auto", *UNITS],
         "panels": sorted({*PANELS, "budgets"}),
         "redacted": sorted(redaction.fields),
-        "lacks": [] if source.is_file else list(_ONLY_FILES),
+        "lacks": lacks,
         "first": None if ends is None else ends[0].astimezone(state.zone).isoformat(),
         "last": None if ends is None else ends[1].astimezone(state.zone).isoformat(),
-        **_about(_report(source, state, ())),
+        **_about(report),
     }
 
 
