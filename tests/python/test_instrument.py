@@ -496,11 +496,16 @@ def test_headers_and_keywords_are_never_sent_to_a_provider(metered, provider):
     assert all(b"taximeter" not in body for _, _, body in provider.requests)
 
 
-def test_closing_a_call_in_another_context_does_not_raise(metered, provider):
+def test_closing_a_call_in_another_context_does_not_raise(metered):
     import contextvars
 
+    # Connecting would ignore the end of the coroutine, in anyio on Python 3.14.
+    class Silent(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            await asyncio.get_running_loop().create_future()
+
     async def work():
-        async with openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1") as gpt:
+        async with openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(transport=Silent())) as gpt:
             pending = gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, taximeter_team="t")
             contextvars.copy_context().run(pending.send, None)
             pending.close()
