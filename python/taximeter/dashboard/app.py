@@ -17,10 +17,11 @@ from ..ledger.notebook import ticks
 from ..meter import prometheus
 from ..scale import Unit
 from .access import Access, check_request
+from .calls import call
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
 from .metrics import Paced
-from .panels import PANELS, call, latency_series_of, ranked, series_of
+from .panels import PANELS, latency_series_of, ranked, series_of
 from .panels import budgets as budgets_panel
 from .prices import explanation
 from .source import Readers, Redaction, Source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -10,46 +10,40 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from .. import __version__
-from ..fields import unknown_name
 from ..ledger import Report, Row
-from ..ledger.filters import Condition
 from ..ledger.forecast import daily_costs, forecast
 from ..ledger.report import less
 from ..ledger.series import ABSENT, Series, series
 from ..ledger.where import GROUPS, NUMBERS
 from ..moments import unix_ns
 from ..scale import Number
-from ..types import Event
 from ..zones import UNITS
+from .answers import about, part_of, report_of
+from .calls import calls
 from .http import RequestError
 from .prices import remedy
 from .source import Redaction, Source
 from .state import METRICS, State
 
-__all__ = ["PANELS", "budgets", "call", "calls", "latency_series_of", "ranked", "series_of"]
+__all__ = ["PANELS", "budgets", "latency_series_of", "ranked", "series_of"]
 
 _MOST_BINS: Final = 750
 _MANY: Final = frozenset({"customer", "user", "session", "trace_id", "call_id"})
 """Fields that may have as many values as there are calls. So may tags."""
 _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
 """The units of `auto`, by the longest period that has them."""
-_SAME_TIME: Final = 64
 _MOST_BUDGETS: Final = 500
 _MOST_REMEDIES: Final = 50
 """The most models whose nearest names are looked up."""
 _FRACTIONS: Final = (0.5, 0.95, 0.99)
-_REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
-_SORTS: Final = ("cost_usd", "latency_ms")
 _ONLY_FILES: Final = ("arrivals", "metrics", "repricings")
 """What a ledger in ClickHouse cannot tell: when calls arrived, metrics, and what repricings replaced."""
-_MOST_SORTED: Final = timedelta(days=31)
-"""Sorting reads every call of the period."""
 
 
 def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return the fields that requests may name, and when the first and the last call began."""
     ends = source.period()
-    report = _report(source, state, ())
+    report = report_of(source, state, ())
     lacks = [] if source.is_file else [*_ONLY_FILES, *(["cache_saved_usd"] if report.total.cache_saved_usd is None else [])]
     return {
         "version": __version__,
@@ -63,7 +57,7 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
         "lacks": lacks,
         "first": None if ends is None else ends[0].astimezone(state.zone).isoformat(),
         "last": None if ends is None else ends[1].astimezone(state.zone).isoformat(),
-        **_about(report),
+        **about(report),
     }
 
 
@@ -72,7 +66,7 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
 
     There is no forecast for a part of the calls.
     """
-    report = _report(source, state, ())
+    report = report_of(source, state, ())
     before = None
     if report.since is not None:
         until = report.until or datetime.now(state.zone)
@@ -89,7 +83,7 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
         "before": before,
         "last_hour_usd": format(hour.cost_usd, "f"),
         "forecast_usd": None if state.where else _forecast(source, state),
-        **_about(report),
+        **about(report),
     }
 
 
@@ -112,7 +106,7 @@ def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, 
         report, found = _series_of_many(source, state, redaction, unit)
     else:
         groups = [] if state.by in {"", unit} else [state.by]
-        report = _redacted(_report(source, state, (unit, *groups)), redaction)
+        report = _redacted(report_of(source, state, (unit, *groups)), redaction)
         found = series(report, state.metric, state.top)
     _checked(unit, found.bins)
     return unit, report, found
@@ -120,14 +114,14 @@ def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, 
 
 def _series_of_many(source: Source, state: State, redaction: Redaction, unit: str) -> tuple[Report, Series]:
     """Return the report and the series of a field with very many values: only the greatest groups are read by time."""
-    whole = _report(source, state, (unit,))
+    whole = report_of(source, state, (unit,))
     _checked(unit, series(whole, state.metric).bins)
     # One series takes no more space than "1 others".
-    first = _part(source, state, state.metric, state.top + 1)
+    first = part_of(source, state, state.metric, state.top + 1)
     chosen = first.rows if not first.left_out else first.rows[: state.top]
     names = [row.key[state.by] for row in chosen]
     more = ((state.by, names),) if first.left_out else ()
-    report = _redacted(_report(source, state, (unit, state.by), more), redaction)
+    report = _redacted(report_of(source, state, (unit, state.by), more), redaction)
     if not first.left_out:
         return report, series(report, state.metric, state.top)
     rest = f"{first.groups - len(names):,} others"
@@ -158,7 +152,7 @@ def series_panel(source: Source, state: State, redaction: Redaction) -> dict[str
         "bins": found.bins,
         "series": shown,
         "absent": ABSENT,
-        **_about(report),
+        **about(report),
     }
 
 
@@ -168,15 +162,15 @@ def top(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     try:
         if sort.removeprefix("-") in redaction.fields:
             # The order of the values would tell what they are.
-            everything = _redacted(_report(source, state, (state.by,) if state.by else ()), redaction)
+            everything = _redacted(report_of(source, state, (state.by,) if state.by else ()), redaction)
             report = everything.sorted_by(sort).page(state.limit, state.offset)
         else:
-            report = _redacted(_part(source, state, sort, state.limit, state.offset), redaction)
+            report = _redacted(part_of(source, state, sort, state.limit, state.offset), redaction)
     except ValueError as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from None
     found = report.to_dict()
     page = {"rows": found["rows"], "other": found.get("others"), "groups": report.groups, "total": found["total"]}
-    return {"by": state.by, **page, **_about(report)}
+    return {"by": state.by, **page, **about(report)}
 
 
 def ranked(source: Source, state: State, redaction: Redaction) -> tuple[list[str], list[Number], str]:
@@ -210,17 +204,17 @@ def unpriced(source: Source, state: State, redaction: Redaction) -> dict[str, An
 
 def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return how many input tokens came from a cache, by model."""
-    report = _redacted(_report(source, state, ("provider", "model")), redaction).sorted_by("cache_read_tokens")
+    report = _redacted(report_of(source, state, ("provider", "model")), redaction).sorted_by("cache_read_tokens")
     rows = [
         {**row, "cached_share": row["cache_read_tokens"] / row["input_tokens"] if row["input_tokens"] else None}
         for row in report.to_dicts()
     ]
-    return {"rows": rows[: state.limit], "total": report.to_dict()["total"], **_about(report)}
+    return {"rows": rows[: state.limit], "total": report.to_dict()["total"], **about(report)}
 
 
 def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
     """Return percentiles of the latency and of the time to the first token, by model."""
-    report = _report(source, state, ())
+    report = report_of(source, state, ())
 
     def found(what: str) -> dict[str | None, dict[str, Any]]:
         groups = source.percentiles(what, ("model",), fractions=_FRACTIONS, since=report.since, until=report.until, where=state.where)
@@ -232,7 +226,7 @@ def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
 
     first_tokens = found("ttft_ms")
     rows = [{"model": model, **first_tokens.get(model, {}), **values} for model, values in found("latency_ms").items()]
-    return {"rows": rows[: state.limit], **_about(report)}
+    return {"rows": rows[: state.limit], **about(report)}
 
 
 def latency_series_of(source: Source, state: State) -> tuple[str, Report, list[str], dict[str, list[Number]]]:
@@ -242,7 +236,7 @@ def latency_series_of(source: Source, state: State) -> tuple[str, Report, list[s
         RequestError: The period has too many bins.
     """
     unit = state.bin if state.bin != "auto" else _bin(source, state)
-    report = _report(source, state, (unit,))
+    report = report_of(source, state, (unit,))
     bins = _checked(unit, series(report, "calls").bins)
     lines: dict[str, list[Number]] = {}
     for what, names in (("latency_ms", ("p50", "p95", "p99")), ("ttft_ms", ("first token p50",))):
@@ -265,7 +259,7 @@ def latency_series(source: Source, state: State, _: Redaction) -> dict[str, Any]
     """Return percentiles of the latency and of the time to the first token over time, in milliseconds."""
     unit, report, bins, lines = latency_series_of(source, state)
     shown = [{"name": name, "is_rest": False, "values": [_rounded(value) for value in values]} for name, values in lines.items()]
-    return {"metric": "latency_ms", "by": "", "bin": unit, "bins": bins, "series": shown, **_about(report)}
+    return {"metric": "latency_ms", "by": "", "bin": unit, "bins": bins, "series": shown, **about(report)}
 
 
 def _rounded(value: Number) -> float | None:
@@ -277,63 +271,6 @@ def _checked(unit: str, bins: list[str]) -> list[str]:
         message = f"bin: the period has {len(bins):,} {unit}s, and the most are {_MOST_BINS}; choose a longer one"
         raise RequestError(HTTPStatus.BAD_REQUEST, message)
     return bins
-
-
-def calls(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
-    """Return a page of calls, and where the next page begins: the newest first, or with `sort` those with the highest values."""
-    report = _report(source, state, ())
-    if state.sort:
-        return _highest(source, state, redaction, report)
-    found, more = _page(source, state)
-    last = f"{found[-1]['started_at']}~{found[-1]['id']}" if found and more else None
-    return {
-        "rows": [redaction.event(event) for event in found],
-        "next": last,
-        "next_offset": None,
-        "total": report.total.calls,
-        **_about(report),
-    }
-
-
-def _highest(source: Source, state: State, redaction: Redaction, report: Report) -> dict[str, Any]:
-    if state.sort not in _SORTS:
-        raise RequestError(HTTPStatus.BAD_REQUEST, f"sort: {unknown_name(state.sort, _SORTS)}")
-    until = report.until or datetime.now(timezone.utc)
-    if report.since is None or until - report.since > _MOST_SORTED + timedelta(minutes=1):
-        message = f"sort: calls are sorted by {state.sort} within {_MOST_SORTED.days} days; choose a shorter period"
-        raise RequestError(HTTPStatus.BAD_REQUEST, message)
-    found = source.highest(state.sort, state.limit + 1, offset=state.offset, since=report.since, until=state.until, where=state.where)
-    following = state.offset + state.limit if len(found) > state.limit else None
-    rows = [redaction.event(event) for event in found[: state.limit]]
-    return {"rows": rows, "next": None, "next_offset": following, "total": report.total.calls, **_about(report)}
-
-
-def call(source: Source, event_id: str, redaction: Redaction, explain: Callable[[Event], str | None]) -> dict[str, Any]:
-    """Return one call, the explanation of its cost, and the figures that a repricing replaced, the oldest first.
-
-    Args:
-        source: The source.
-        event_id: The whole id of its event.
-        redaction: What is not shown.
-        explain: Returns how the cost of a call comes about; `None` if that is not known.
-
-    Raises:
-        RequestError: There is no such call.
-    """
-    event = source.find(event_id)
-    if event is None or event["id"] != event_id:
-        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
-    before = _repricings(source, event_id) if source.is_file else None
-    return {"schema_version": 1, "call": redaction.event(event), "explanation": explain(event), "repricings": before}
-
-
-def _repricings(source: Source, event_id: str) -> list[dict[str, Any]]:
-    columns = ", ".join(_REPRICED)
-    rows = source.query(f"SELECT {columns} FROM repricings WHERE id = ? ORDER BY seq", [event_id])  # noqa: S608 - a constant
-    before = [dict(zip(_REPRICED, row, strict=True)) for row in rows]
-    for one in before:
-        one["repriced_at"] = datetime.fromtimestamp(one["repriced_at"] / 1e9, timezone.utc).isoformat()
-    return before
 
 
 def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, Any]:
@@ -357,23 +294,11 @@ PANELS: Final = {
 """The panels by name. Each returns an object."""
 
 
-def _report(source: Source, state: State, by: Sequence[str], more: Sequence[tuple[str, Condition]] = ()) -> Report:
-    return source.report(by, since=state.since, until=state.until, where=(*state.where, *more), tz=state.zone)
-
-
-def _part(source: Source, state: State, sort: str, limit: int, offset: int = 0) -> Report:
-    """Return some of the groups in an order."""
-    by = (state.by,) if state.by else ()
-    return source.report(
-        by, since=state.since, until=state.until, where=state.where, tz=state.zone, sort=sort, limit=limit, offset=offset
-    )
-
-
 def _selected(
     source: Source, state: State, redaction: Redaction, by: Sequence[str], more: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    report = _redacted(_report(source, state, by, more), redaction).sorted_by("calls")
-    return {"rows": report.to_dicts()[: state.limit], "groups": len(report), "total": report.to_dict()["total"], **_about(report)}
+    report = _redacted(report_of(source, state, by, more), redaction).sorted_by("calls")
+    return {"rows": report.to_dicts()[: state.limit], "groups": len(report), "total": report.to_dict()["total"], **about(report)}
 
 
 def _redacted(report: Report, redaction: Redaction) -> Report:
@@ -381,17 +306,6 @@ def _redacted(report: Report, redaction: Redaction) -> Report:
         return report
     rows = (replace(row, key={name: redaction.value(name, value) for name, value in row.key.items()}) for row in report.rows)
     return replace(report, rows=tuple(rows))
-
-
-def _about(report: Report) -> Mapping[str, Any]:
-    """Return what every panel says of its report."""
-    return {
-        "schema_version": 1,
-        "since": None if report.since is None else report.since.isoformat(),
-        "until": None if report.until is None else report.until.isoformat(),
-        "timezone": report.timezone,
-        "unpriced": report.total.unpriced,
-    }
 
 
 def _value(value: Number) -> str | float | None:
@@ -408,26 +322,3 @@ def _bin(source: Source, state: State) -> str:
         until = until if until is not None else since if last is None else int(last.timestamp() * 1e9)
     length = timedelta(seconds=max(until - since, 0) / 1e9)
     return next((unit for most, unit in _BINS if length <= most), "month")
-
-
-def _page(source: Source, state: State) -> tuple[list[Event], bool]:
-    """Return a page of calls, and whether there are more."""
-    if not state.after:
-        found = list(source.newest(state.limit + 1, since=state.since, until=state.until, where=state.where))
-        return found[: state.limit], len(found) > state.limit
-    text, _, event_id = state.after.partition("~")
-    try:
-        # Moments have microseconds, so the page begins with calls of the same microsecond, which are skipped.
-        until = datetime.fromisoformat(text[:26] + "+00:00") + timedelta(microseconds=1)
-    except ValueError:
-        raise RequestError(HTTPStatus.BAD_REQUEST, f"after: {state.after!r} is not a `next` of a page") from None
-    more = _SAME_TIME
-    while True:
-        found = list(source.newest(state.limit + 1 + more, since=state.since, until=until, where=state.where))
-        place = next((index for index, event in enumerate(found) if event["id"] == event_id), None)
-        if place is not None and (len(found) - place > state.limit + 1 or len(found) < state.limit + 1 + more):
-            rest = found[place + 1 :]
-            return rest[: state.limit], len(rest) > state.limit
-        if len(found) < state.limit + 1 + more:
-            raise RequestError(HTTPStatus.BAD_REQUEST, f"after: there is no call {event_id!r} in the period")
-        more *= 4
