@@ -99,13 +99,28 @@ fn unpack(bytes: &[u8], kind: u8, count: usize) -> Result<Rows, LedgerError> {
     if exponent > 18 || width > 8 || data.len() != count * width + PADDING {
         return Err(LedgerError::BadBlock);
     }
-    let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
-    let numbers = if width == 0 {
-        vec![0; count]
-    } else {
-        (0..count).map(|row| u64_at(data, row * width).unwrap_or_default() & mask).collect()
+    // A loop for each width is several times as fast as one for all.
+    let numbers = match width {
+        0 => vec![0; count],
+        1 => widen::<1>(data, count),
+        2 => widen::<2>(data, count),
+        3 => widen::<3>(data, count),
+        4 => widen::<4>(data, count),
+        5 => widen::<5>(data, count),
+        6 => widen::<6>(data, count),
+        7 => widen::<7>(data, count),
+        _ => widen::<8>(data, count),
     };
     Ok(Rows { base, scale: 10_u64.pow(u32::from(exponent)), numbers })
+}
+
+fn widen<const WIDTH: usize>(data: &[u8], count: usize) -> Vec<u64> {
+    let widened = |bytes: &[u8; WIDTH]| {
+        let mut word = [0; 8];
+        word[..WIDTH].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    data.as_chunks().0.iter().take(count).map(widened).collect()
 }
 
 #[inline]
