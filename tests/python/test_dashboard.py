@@ -25,6 +25,7 @@ from conftest import events_of, wait_for
 from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
 from taximeter.dashboard.panels import PANELS
+from taximeter.dashboard.prices import remedy
 from taximeter.dashboard.server import own_token
 from taximeter.ledger.series import series
 
@@ -201,7 +202,7 @@ def test_numbers_are_those_of_the_report(server, ledger):
     assert get(server, "errors")["total"]["calls"] == 12
     assert get(server, "errors")["rows"][0]["error"] == "RateLimitError"
     (row,) = get(server, "unpriced")["rows"]
-    assert (row["model"], row["setting"]) == ("nosuch", 'prices.aliases = { "openai/nosuch" = "provider/model" }')
+    assert (row["model"], row["setting"]) == ("nosuch", 'prices.aliases."openai/nosuch" = "provider/model"')
     assert get(server, "cache")["total"]["cache_read_tokens"] == sum(range(120))
 
 
@@ -479,6 +480,14 @@ def test_wrong_live_requests_are_answered(live):
     assert stream.message() is None
     assert stream.last == "1"
     stream.close()
+
+
+@pytest.mark.parametrize(("provider", "model"), [("openai", 'a"b\\c'), ("ollama", "llama"), ("azure", "gpt-4o-mni")])
+def test_what_gives_a_price_is_a_setting_that_can_be_read(provider, model):
+    found = remedy(provider, model)
+    prices = pytest.importorskip("tomllib").loads(found["setting"])["prices"]
+    assert prices == {"free": ["ollama/*"]} or f"{provider}/{model}" in prices["aliases"]
+    assert found["remedy"].endswith("run `taximeter reprice`")
 
 
 def test_a_call_has_its_explanation_and_what_a_repricing_replaced(meter):

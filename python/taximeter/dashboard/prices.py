@@ -50,7 +50,8 @@ def remedy(provider: str | None, model: str | None) -> dict[str, Any]:
         name = model if model.startswith("arn:") else f"{provider}/{model}"
         target = "provider/model" if not near else near[0] if "/" in near[0] else f"{provider}/{near[0]}"
         text = "say which model of the catalog it is, then run `taximeter reprice`"
-        setting = f"prices.aliases = {{ {_quoted(name)} = {_quoted(target)} }}"
+        # In this form, a file may have several.
+        setting = f"prices.aliases.{_quoted(name)} = {_quoted(target)}"
     return {"nearest": near, "remedy": text, "setting": setting}
 
 

@@ -182,7 +182,7 @@ const BUDGETS = ["budget", "key", "unit", "used", "amount", "left", "percent"];
 
 export function budgets(section, data, tools) {
   if (!data?.rows?.length) return section.replaceChildren(head("Budgets"), h("p", { class: "note" }, "No budget is set. ", h("code", {}, "taximeter budgets set NAME --usd 50 --per day --by customer"), " limits what calls may use."));
-  const used = (row) => h("meter", { class: "share", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
+  const used = (row) => h("meter", { class: row.percent < 100 ? "share" : "share over", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
   section.replaceChildren(
     head("Budgets", saveCsv("budgets", BUDGETS, data.rows.map((row) => BUDGETS.map((key) => [row[key]].flat().join("/")))), saveJson(tools.api("budgets"), "budgets")),
     table(
