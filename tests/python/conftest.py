@@ -31,8 +31,8 @@ settings.load_profile("tests")
 
 SLOW = {
     "test_clickhouse", "test_dashboard_clickhouse",
-    "test_compat_paygent4", "test_compat_readmes", "test_compat_tokenr", "test_dashboard_page", "test_delivery", "test_environments",
-    "test_families", "test_field_calls", "test_grafana", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_network",
+    "test_compat_paygent4", "test_compat_readmes", "test_compat_tokenr", "test_dashboard_page", "test_delivery", "test_endpoints",
+    "test_environments", "test_families", "test_field_calls", "test_grafana", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_network",
     "test_otlp_collector", "test_outage", "test_outbox", "test_process", "test_scanner", "test_signals", "test_soak",
 }  # fmt: skip
 """Files that `make test-fast` skips. Single slow tests of other files are marked there."""

@@ -294,6 +294,7 @@ def test_an_empty_report_has_its_headings(cli):
     assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
 
 
+@pytest.mark.slow
 def test_doctor_checks_which_clients_can_be_metered(cli, state):
     checks = {check["check"]: check for check in rows(cli("doctor", "--json", "--clients"))}
     version = metadata.version("openai")

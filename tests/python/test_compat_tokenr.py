@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -50,14 +51,19 @@ def script(run, provider, server) -> Callable[..., subprocess.CompletedProcess[s
             if {ours}:
                 from taximeter import compat
                 compat.install("tokenr")
-            import tokenr, openai, anthropic
+            import tokenr
             URL, QUESTION, OWN = {url or server.url + "/api/v1/track"!r}, {QUESTION!r}, {OWN!r}
+        """
+        clients = f"""
+            import openai, anthropic
             gpt = openai.OpenAI(api_key="k", base_url={provider.url + "/v1"!r}, max_retries=0)
             claude = anthropic.Anthropic(api_key="k", base_url={provider.url!r}, max_retries=0)
             CHAT = {{"model": "gpt-4o", "messages": QUESTION}}
             MESSAGE = {{"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": QUESTION}}
         """
-        return run(textwrap.dedent(begin) + textwrap.dedent(text), **environment)
+        # Importing the clients takes two seconds.
+        wanted = clients if re.search(r"""\b(gpt|claude|openai|anthropic)\b(?!['"-])""", text) else ""
+        return run(textwrap.dedent(begin) + textwrap.dedent(wanted) + textwrap.dedent(text), **environment)
 
     return start
 

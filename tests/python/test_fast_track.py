@@ -178,6 +178,7 @@ def test_a_site_that_repeats_its_texts_notices_another_one(meter):
     assert [event["output_tokens"] for event in events[60:]] == list(range(30))
 
 
+@pytest.mark.slow
 def test_a_call_site_that_is_collected_and_others_at_its_address_are_told_apart(meter):
     expected = Counter()
     for number in range(600):

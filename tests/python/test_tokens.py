@@ -100,6 +100,7 @@ def test_attributes_of_encodings_equal_tiktokens(name, oracle):
         assert ours.decode([number]) == theirs.decode([number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_character_alone_and_in_context(name, oracle):
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
@@ -261,6 +262,7 @@ def test_threads_can_count_the_same_text():
             assert counts == [expected[(number + turn) % 3] for turn in range(6)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forked_children_can_count_while_the_parents_threads_do():
     script = """
@@ -347,6 +349,7 @@ def test_models_known_to_tiktoken_have_its_encodings():
         assert taximeter.encoding_for_model(f"{prefix}x" if prefix.endswith("-") else prefix).encoding.name == encoding
 
 
+@pytest.mark.slow
 def test_every_model_of_the_catalog_is_counted():
     """The text has ten words but many more tokens, which shows counts by the word. Such models have rates, but none for tokens."""
     text = "你好，世界 " * 10
