@@ -79,6 +79,11 @@ impl DiskBudget {
 pub(super) struct Others(Mutex<Option<(Instant, u64)>>);
 
 impl Others {
+    /// Forgets the measured bytes, because this process has changed them.
+    pub(super) fn measure_again(&self) {
+        *lock(&self.0) = None;
+    }
+
     /// The budget of the journal in `own_dir`, which takes `own` bytes.
     pub(super) fn budget(&self, own_dir: &Path, own: u64, limit: Option<u64>) -> DiskBudget {
         let mut known = lock(&self.0);

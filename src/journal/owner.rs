@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
@@ -205,6 +205,24 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     files.sort_by_key(|file| rank(file));
     files.iter().try_for_each(|file| remove_file(file))?;
     remove_dir(path)
+}
+
+/// Frees the unused space of dead journals under `root` until `is_enough` or the deadline. Returns whether it is enough; `None` while
+/// another part of this process has the right to adopt journals, because that part frees the space itself.
+pub(super) fn free_unused_space(root: &Path, deadline: Instant, is_enough: impl Fn() -> bool) -> Option<bool> {
+    /// Measuring the space takes as long as examining some journals that have no unused space.
+    const AT_ONCE: usize = 8;
+    let _right = Adopting::begin()?;
+    let Ok(mut scan) = OrphanScan::begin(root) else { return Some(false) };
+    loop {
+        let has_more = (0..AT_ONCE).all(|_| Instant::now() < deadline && scan.free_unused_space());
+        if is_enough() {
+            return Some(true);
+        }
+        if !has_more {
+            return Some(false);
+        }
+    }
 }
 
 /// A journal of another process that this process may read while this value lives.

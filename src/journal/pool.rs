@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::cursor::CursorFile;
 use super::disk_budget::{DiskBudget, Others};
-use super::owner::OwnedDir;
+use super::owner::{OwnedDir, free_unused_space};
 use super::segment::{Backend, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
 use super::segment_list::SegmentList;
 use super::settings::{Settings, Tier};
@@ -20,6 +21,9 @@ use crate::sys::random::random_bytes;
 
 /// The bytes of the ring in memory that is used if the disk is full or unusable.
 pub(super) const MEMORY_BUDGET: usize = 8 << 20;
+
+/// How long the first event of a process may wait for space that dead journals do not use.
+const MAX_FREEING: Duration = Duration::from_millis(200);
 
 /// The segments that writers claim from.
 #[derive(Default)]
@@ -56,6 +60,8 @@ pub(super) struct Pool {
     is_mapping_trusted: AtomicBool,
     pub(super) is_closed: AtomicBool,
     hand_off: Mutex<HandOff>,
+    /// Whether the unused space of dead journals was freed for this one.
+    has_sought_space: AtomicBool,
     /// Chunks claimed since the last call of `maintain`.
     pub(super) chunks_claimed: AtomicUsize,
     /// Segments that only a writer held when it left them. Dropping one unmaps it, which the maintenance does.
@@ -82,6 +88,7 @@ impl Pool {
             is_mapping_trusted: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
             hand_off: Mutex::default(),
+            has_sought_space: AtomicBool::new(false),
             chunks_claimed: AtomicUsize::new(0),
             left: Mutex::default(),
         };
@@ -141,7 +148,7 @@ impl Pool {
     /// Creates a segment on disk; `None` if there is no directory, no budget or no space.
     fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
-        if self.is_closed.load(Ordering::Acquire) || !self.disk_budget()?.may_grow() {
+        if self.is_closed.load(Ordering::Acquire) || !(self.disk_budget()?.may_grow() || self.finds_space()) {
             return None;
         }
         let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
@@ -152,6 +159,24 @@ impl Pool {
             list.add(segment.index);
         }
         Some(Arc::new(segment))
+    }
+
+    /// Frees the unused space of dead journals if they leave none for the first segment, once. Returns whether there is space now.
+    ///
+    /// The search for orphan journals does the same, but processes that are killed within a second never come to it. Without this,
+    /// fifty of them would use up the budget, and the events of all that follow would be in memory only.
+    fn finds_space(&self) -> bool {
+        let is_first =
+            self.disk_segments.load(Ordering::Relaxed) == 0 && !self.has_sought_space.load(Ordering::Relaxed);
+        let Some(root) = self.settings.root.as_deref().filter(|_| is_first) else { return false };
+        let found = free_unused_space(root, Instant::now() + MAX_FREEING, || {
+            self.others.measure_again();
+            self.disk_budget().is_some_and(DiskBudget::may_grow)
+        });
+        if found.is_some() {
+            self.has_sought_space.store(true, Ordering::Relaxed);
+        }
+        found == Some(true)
     }
 
     fn make_memory_segment(&self) -> Option<Arc<Segment>> {

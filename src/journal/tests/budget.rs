@@ -195,6 +195,31 @@ fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
     assert_eq!((found, corrupt), ((0..200).collect(), 0));
 }
 
+/// Processes that are killed at once never come to the search for orphan journals.
+#[test]
+fn a_new_process_takes_the_space_that_killed_ones_do_not_use() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let with_budget = || Settings { budget: Some(4 * ONE), ..settings(&root) };
+    let first = Journal::open(with_budget());
+    append(&first, &numbered(0, 100)).unwrap();
+    for number in 0..6 {
+        std::fs::rename(copy_as_dead(&first), root.join(format!("{number:016x}-00000000000000ad"))).unwrap();
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let next = loop {
+        // Another test of this process may have the right to adopt journals.
+        assert!(std::time::Instant::now() < deadline, "the events stay in memory");
+        let next = Journal::open(with_budget());
+        append(&next, &numbered(1, 100)).unwrap();
+        if next.tier() != Tier::Memory {
+            break next;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(next.unread_in_memory(&[]), 0);
+}
+
 /// A chunk that looks unused only by its tally, or only by its bytes, may be in use: after a power failure either can be an old page.
 #[test]
 fn a_chunk_with_a_tally_or_with_bytes_is_not_truncated() {
