@@ -67,7 +67,7 @@ lint: $(DEV_READY)
 docs: $(DEV_READY)
 	$(BIN)/zensical build --clean --strict
 
-bench: $(DEV_READY) $(RELEASE) .venv-peers/.ready
+bench: $(DEV_READY) $(RELEASE) .venv-peers/.ready .venv-clickhouse/.ready
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 import bench_adoption
+import bench_clickhouse
 import bench_compat
 import bench_delivery
 import bench_faults
@@ -31,6 +32,7 @@ BENCHES = {
     "delivery": bench_delivery.main,
     "faults": bench_faults.main,
     "adoption": bench_adoption.main,
+    "clickhouse": bench_clickhouse.main,
     "tokens": bench_tokens.main,
     "instrument": bench_instrument.main,
     "peers": bench_instrument_peers.main,
