@@ -12,6 +12,7 @@ use super::column::{Builder, COLUMNS, Kind, invalid};
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::reader::Reader;
+use super::rows::Columns;
 use crate::money::Usd;
 
 /// The names of the columns of an event, in order.
@@ -76,48 +77,40 @@ impl Scan {
         batch
     }
 
-    /// The names of the columns that the file has.
-    fn present(&mut self) -> Result<Vec<String>, LedgerError> {
-        let connection = self.reader.connection()?;
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info('events')")?;
-        let names = statement.query_map((), |row| row.get(0))?;
-        Ok(names.collect::<Result<_, _>>()?)
-    }
-
     fn read(&mut self) -> Result<Option<RecordBatch>, LedgerError> {
         self.reader.refresh()?;
         if self.reader.files() != self.files {
             return Err(LedgerError::Query("the ledger's file was replaced during the scan; begin a new one".into()));
         }
-        let mut values = Vec::new();
-        let clause = self.filter.clause(&mut values);
-        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
-        let present = self.present()?;
-        // A file on a read-only disk may have an older schema.
-        let column =
-            |name: &str| if present.iter().any(|one| one == name) { format!(", {name}") } else { ", NULL".into() };
-        let columns: String = self.columns.iter().map(|(name, _)| column(name)).collect();
-        let (position, order) = if self.by_time {
-            values.push(Value::Integer(self.after.0));
-            ("(started_at, seq) > (?, ?)", "started_at, seq")
-        } else {
-            ("seq > ?", "seq")
-        };
-        let query = format!(
-            "SELECT seq, started_at{columns} FROM events{clause}{joint} {position} AND seq <= ? ORDER BY {order} LIMIT ?"
-        );
-        let limit = i64::try_from(self.rows).unwrap_or(i64::MAX);
-        values.extend([self.after.1, self.last, limit].map(Value::Integer));
         let mut builders: Vec<Builder> = self.columns.iter().map(|(_, kind)| Builder::new(*kind)).collect();
         let (mut count, mut after) = (0, self.after);
         {
-            let connection = self.reader.connection()?;
+            let mut connection = self.reader.connection()?;
+            // One transaction, so that rows and their texts are of the same moment.
+            let connection = connection.transaction()?;
+            let names: Vec<_> =
+                ["seq", "started_at"].into_iter().chain(self.columns.iter().map(|(name, _)| *name)).collect();
+            let mut source = Columns::of(&connection, Some(&names))?;
+            let mut values = Vec::new();
+            let clause = source.clause(&connection, &self.filter, &mut values)?;
+            let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+            let (position, order) = if self.by_time {
+                values.push(Value::Integer(self.after.0));
+                ("(started_at, seq) > (?, ?)", "started_at, seq")
+            } else {
+                ("seq > ?", "seq")
+            };
+            let (list, table) = (&source.list, source.table);
+            let query =
+                format!("SELECT {list} FROM {table}{clause}{joint} {position} AND seq <= ? ORDER BY {order} LIMIT ?");
+            let limit = i64::try_from(self.rows).unwrap_or(i64::MAX);
+            values.extend([self.after.1, self.last, limit].map(Value::Integer));
             let mut statement = connection.prepare(&query)?;
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
                 after = (row.get(1)?, row.get(0)?);
                 for (index, builder) in builders.iter_mut().enumerate() {
-                    builder.append(row.get_ref(index + 2)?)?;
+                    builder.append(source.value(&connection, row, index + 2)?)?;
                 }
                 count += 1;
             }

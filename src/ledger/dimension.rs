@@ -2,6 +2,7 @@
 
 use rusqlite::types::Value;
 
+use super::block::{PLAIN, TEXTS};
 use super::error::LedgerError;
 
 pub(super) const HOUR_NS: u64 = 3_600_000_000_000;
@@ -50,6 +51,11 @@ const NUMBERS: [&str; 8] = [
     "reasoning_tokens",
 ];
 
+/// Whether a field is the number of a text in `calls`.
+pub(super) fn is_numbered(name: &str) -> bool {
+    TEXTS.contains(&name) && !PLAIN.contains(&name)
+}
+
 /// Whether a field is a number.
 pub(super) fn is_number(dimension: &Dimension) -> bool {
     matches!(dimension, Dimension::Column(name) if NUMBERS.contains(name))
@@ -97,6 +103,23 @@ impl Dimension {
                 values.push(Value::Text(key.clone()));
                 "ifnull((SELECT value FROM json_each(events.tags) WHERE key = ?), '')".into()
             }
+        }
+    }
+
+    /// The SQL expression over `calls`, with the same value.
+    pub(super) fn over_calls(&self, values: &mut Vec<Value>) -> String {
+        match self {
+            Self::Column("latency_ms") => "latency_us / 1000.0".into(),
+            Self::Column("ttft_ms") => "ttft_us / 1000.0".into(),
+            Self::Column(name) if is_numbered(name) => {
+                format!("ifnull((SELECT text FROM texts WHERE texts.id = calls.{name}), '')")
+            }
+            Self::Tag(key) => {
+                values.push(Value::Text(key.clone()));
+                let tags = "(SELECT text FROM texts WHERE texts.id = calls.tags)";
+                format!("ifnull((SELECT value FROM json_each({tags}) WHERE key = ?), '')")
+            }
+            Self::Column(_) | Self::Time(_) => self.over_events(values),
         }
     }
 

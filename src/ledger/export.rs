@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 use serde::de::IgnoredAny;
 use serde_json::value::Value as Json;
 
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::reader::Reader;
+use super::rows::Columns as Source;
 use crate::event::json::time_text;
 
 /// The characters with which a spreadsheet lets a formula begin.
@@ -86,22 +87,25 @@ impl Reader {
     /// If the file cannot be read.
     pub fn export(&mut self, filter: &Filter, format: &Format, after: i64, limit: usize) -> Result<Block, LedgerError> {
         self.refresh()?;
+        let mut connection = self.connection()?;
+        // One transaction, so that rows and their texts are of the same moment.
+        let connection = connection.transaction()?;
+        let source = Source::of(&connection, None)?;
         let mut values = Vec::new();
-        let clause = filter.clause_after(after, &mut values);
-        let query = format!("SELECT * FROM events{clause} ORDER BY seq LIMIT ?");
-        values.push(Value::Integer(limit as i64));
-        let connection = self.connection()?;
+        let clause = source.clause(&connection, filter, &mut values)?;
+        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+        let query = format!("SELECT {} FROM {}{clause}{joint} seq > ? ORDER BY seq LIMIT ?", source.list, source.table);
+        values.extend([after, i64::try_from(limit).unwrap_or(i64::MAX)].map(Value::Integer));
         let mut statement = connection.prepare(&query)?;
-        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-        let sequence = names.iter().position(|name| name == "seq");
-        let mut encoder = Encoder::new(&names, format);
+        let sequence = source.names.iter().position(|name| name == "seq");
+        let mut encoder = Encoder::new(source, format);
         let mut block = Block { last: after, ..Block::default() };
         let mut rows = statement.query(params_from_iter(values))?;
         while let Some(row) = rows.next()? {
             if let Some(sequence) = sequence {
                 block.last = row.get(sequence)?;
             }
-            encoder.row(row, &mut block.bytes)?;
+            encoder.row(&connection, row, &mut block.bytes)?;
             block.events += 1;
         }
         Ok(block)
@@ -109,6 +113,7 @@ impl Reader {
 }
 
 struct Encoder {
+    source: Source,
     /// `None` for a column of CSV that the ledger does not have.
     columns: Vec<Option<Column>>,
     is_csv: bool,
@@ -118,7 +123,8 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(names: &[String], format: &Format) -> Self {
+    fn new(source: Source, format: &Format) -> Self {
+        let names = &source.names;
         let column = |name: &String, index: usize| Column {
             index,
             kind: Kind::of(name),
@@ -139,17 +145,17 @@ impl Encoder {
             Format::JsonLines => (false, true),
             Format::Csv { is_raw, .. } => (true, *is_raw),
         };
-        Self { columns, is_csv, is_raw, clock: Clock::default(), cell: Vec::new() }
+        Self { source, columns, is_csv, is_raw, clock: Clock::default(), cell: Vec::new() }
     }
 
-    fn row(&mut self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
-        if self.is_csv { self.csv(row, out) } else { self.json(row, out) }
+    fn row(&mut self, connection: &Connection, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
+        if self.is_csv { self.csv(connection, row, out) } else { self.json(connection, row, out) }
     }
 
-    fn json(&mut self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
+    fn json(&mut self, connection: &Connection, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
         let begin = out.len();
         for column in self.columns.iter().flatten() {
-            let value = row.get_ref(column.index)?;
+            let value = self.source.value(connection, row, column.index)?;
             if value != ValueRef::Null {
                 out.extend_from_slice(&column.key);
                 json_value(column.kind, value, &mut self.clock, out);
@@ -167,13 +173,13 @@ impl Encoder {
         Ok(())
     }
 
-    fn csv(&mut self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
+    fn csv(&mut self, connection: &Connection, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
         for (place, column) in self.columns.iter().enumerate() {
             if place > 0 {
                 out.push(b',');
             }
             let Some(column) = column else { continue };
-            match (column.kind, row.get_ref(column.index)?) {
+            match (column.kind, self.source.value(connection, row, column.index)?) {
                 (_, ValueRef::Null) => {}
                 (Kind::Time, ValueRef::Integer(ns)) => self.clock.write(ns.max(0) as u64, out),
                 (Kind::Flag, ValueRef::Integer(flag)) => {

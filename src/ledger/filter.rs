@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
+use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::dimension::{Dimension, is_number};
+use super::dimension::{Dimension, is_number, is_numbered};
 use super::error::LedgerError;
+use super::texts;
 use crate::money::Usd;
 
 /// How a condition compares a field with its values.
@@ -63,6 +65,28 @@ pub struct Filter {
 impl Filter {
     /// The WHERE clause over `events`. Appends its parameters to `values` in order.
     pub(super) fn clause(&self, values: &mut Vec<Value>) -> String {
+        let mut parts = self.times(values);
+        for condition in &self.conditions {
+            let field = condition.field.over_events(values);
+            parts.push(condition.over(&field, values));
+        }
+        joined(&parts)
+    }
+
+    /// As [`Self::clause`], over `calls`.
+    pub(super) fn clause_over_calls(
+        &self,
+        connection: &Connection,
+        values: &mut Vec<Value>,
+    ) -> Result<String, LedgerError> {
+        let mut parts = self.times(values);
+        for condition in &self.conditions {
+            parts.push(condition.over_calls(connection, values)?);
+        }
+        Ok(joined(&parts))
+    }
+
+    fn times(&self, values: &mut Vec<Value>) -> Vec<String> {
         let mut parts = Vec::new();
         let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));
         if let Some(since) = self.since {
@@ -73,11 +97,7 @@ impl Filter {
             parts.push("started_at < ?".to_owned());
             values.push(nanoseconds(until));
         }
-        for condition in &self.conditions {
-            let field = condition.field.over_events(values);
-            parts.push(condition.over(&field, values));
-        }
-        if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
+        parts
     }
 
     /// As [`Self::clause`], for events after a sequence number.
@@ -101,6 +121,10 @@ impl Filter {
             .filter_map(Condition::indexed)
             .fold(clause, |clause, part| format!("{clause} AND {part}"))
     }
+}
+
+fn joined(parts: &[String]) -> String {
+    if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
 }
 
 impl Condition {
@@ -203,6 +227,27 @@ impl Condition {
             return format!("contains_any({field}, {marks})");
         }
         format!("{field} {}IN ({marks})", if is_negative { "NOT " } else { "" })
+    }
+
+    /// The SQL condition over `calls`. Equal texts have equal numbers, so most texts are not looked up for each row.
+    fn over_calls(&self, connection: &Connection, values: &mut Vec<Value>) -> Result<String, LedgerError> {
+        /// The number of a text that no call has.
+        const UNKNOWN: i64 = -1;
+        let numbers = match (&self.field, self.op) {
+            (Dimension::Column(name), Op::Is | Op::IsNot) if is_numbered(name) => name,
+            (field, _) => {
+                let field = field.over_calls(values);
+                return Ok(self.over(&field, values));
+            }
+        };
+        let number = |value: &Option<String>| match value.as_deref().unwrap_or_default() {
+            "" => Ok(i64::from(texts::ABSENT)),
+            text => Ok::<_, LedgerError>(texts::find(connection, text)?.map_or(UNKNOWN, i64::from)),
+        };
+        let list =
+            self.values.iter().map(|value| Ok(number(value)?.to_string())).collect::<Result<Vec<_>, LedgerError>>()?;
+        let not = if self.op == Op::IsNot { "NOT " } else { "" };
+        Ok(format!("{numbers} {not}IN ({})", list.join(", ")))
     }
 
     /// As [`Self::over`], for numbers. Amounts are texts, which a function compares exactly.

@@ -43,6 +43,15 @@ impl Sums {
 #[derive(Default)]
 pub(super) struct Hours<'a>(HashMap<Call<'a>, Sums, RandomState>);
 
+/// The names in usage of the counts that have their own columns, in column order.
+pub(super) const USAGE_NAMES: [&str; 5] = [
+    Unit::INPUT_TOKENS.name(),
+    Unit::OUTPUT_TOKENS.name(),
+    Unit::CACHE_READ_TOKENS.name(),
+    Unit::CACHE_WRITE_TOKENS.name(),
+    Unit::REASONING_TOKENS.name(),
+];
+
 /// The counts that have their own columns, in column order.
 pub(super) fn usage_columns(usage: &Usage) -> [i64; 5] {
     [

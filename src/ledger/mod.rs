@@ -33,6 +33,7 @@ mod reader;
 mod record;
 mod report;
 mod reprice;
+mod rows;
 mod scan;
 mod schema;
 mod spend;

@@ -11,12 +11,16 @@ use crate::event::json::TagMap;
 
 /// The number of an absent text. It is not in the table.
 pub(super) const ABSENT: u32 = 0;
-/// The most texts that the cache keeps: some megabytes. Beyond, it starts anew.
-const MOST: usize = 50_000;
+/// The most texts of a generation of the cache: some megabytes.
+const MOST: usize = 65_536;
 
 /// Finds and adds numbers of texts.
 #[derive(Default)]
-pub(super) struct Texts(HashMap<Box<str>, u32, RandomState>);
+pub(super) struct Texts {
+    /// Those that were looked up since the last change of generations.
+    recent: HashMap<Box<str>, u32, RandomState>,
+    older: HashMap<Box<str>, u32, RandomState>,
+}
 
 impl Texts {
     /// The number of a text, which is added if it has none. If the transaction is rolled back, [`Self::clear`] has to follow.
@@ -24,25 +28,28 @@ impl Texts {
         if text.is_empty() {
             return Ok(ABSENT);
         }
-        if let Some(number) = self.0.get(text) {
+        if let Some(number) = self.recent.get(text) {
             return Ok(*number);
         }
-        let number = if let Some(number) = find(transaction, text)? {
+        let number = if let Some(number) = self.older.get(text) {
+            *number
+        } else if let Some(number) = find(transaction, text)? {
             number
         } else {
             let mut insert = transaction.prepare_cached("INSERT INTO texts (hash, text) VALUES (?1, ?2)")?;
             let number = insert.insert(params![hash(text), text])?;
             u32::try_from(number).map_err(|_| LedgerError::BadBlock)?
         };
-        if self.0.len() >= MOST {
-            self.0.clear();
+        if self.recent.len() >= MOST {
+            self.older = std::mem::take(&mut self.recent);
         }
-        self.0.insert(text.into(), number);
+        self.recent.insert(text.into(), number);
         Ok(number)
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.recent.clear();
+        self.older.clear();
     }
 }
 
