@@ -87,6 +87,10 @@ class DestinationStats(TypedDict):
     """Records that cannot be read as events."""
     panics: int
     """Bugs of taximeter in its delivery threads."""
+    upkeep_failures: int
+    """How often the work on stored calls after a batch failed: packing them, or deleting old ones."""
+    upkeep_error: str | None
+    """Why it failed the last time; `None` after a success."""
     last_error: str | None
     """The reason of the last failed request; `None` after a success."""
 

@@ -14,6 +14,15 @@ pub struct Delivered {
     pub duplicates: u64,
 }
 
+/// The work on what is stored, such as the deletion of old calls, that a destination does after a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often it failed.
+    pub failures: u64,
+    /// Why it failed the last time. A success clears it.
+    pub last_error: Option<String>,
+}
+
 /// Why a batch could not be delivered. It stays in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -36,6 +45,11 @@ pub trait LocalSink: Send {
     /// # Errors
     /// If the batch must be delivered again.
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure>;
+
+    /// The state of the work that follows a batch.
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
+    }
 
     /// How long events wait for others before they are delivered. A flush, a close or a full batch ends the wait.
     fn linger(&self) -> Duration {

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::destination::{Delivered, Failure, LocalSink};
+use super::destination::{Delivered, Failure, LocalSink, Upkeep};
 use crate::event::{Savings, UsageEvent};
-use crate::ledger::{Spending, Writer, unusable_after_fork};
+use crate::ledger::{LedgerError, Spending, Writer, unusable_after_fork};
 use crate::sys::clock::unix_ns;
 
 /// Writes events to the ledger file.
@@ -13,6 +13,7 @@ pub struct LedgerSink {
     writer: Writer,
     linger: Duration,
     retention: Option<Retention>,
+    upkeep: Upkeep,
 }
 
 /// The rule by which old calls are deleted.
@@ -38,7 +39,7 @@ impl LedgerSink {
     #[must_use]
     pub fn new(path: &Path, linger: Duration, spending: Option<Spending>, savings: Option<Savings>) -> Self {
         let writer = Writer::new(path).with_spending(spending).with_savings(savings);
-        Self { writer, linger, retention: None }
+        Self { writer, linger, retention: None, upkeep: Upkeep::default() }
     }
 
     /// The same destination, which deletes calls of this age.
@@ -48,16 +49,24 @@ impl LedgerSink {
         Self { retention, ..self }
     }
 
-    /// Deletes some of the old calls, if it is time to. A failure is not one of the events that were just stored: the next batch tries
-    /// again, and fails itself if the ledger cannot be written.
-    fn retain(&mut self, delivered: usize) {
+    /// Notes what failed after a batch was stored. The next batch tries again.
+    fn keep_up(&mut self, delivered: usize) {
+        let unpacked = self.writer.unpacked().map(|error| format!("calls cannot be packed: {error}"));
+        let retained = self.retain(delivered).map_err(|error| format!("old calls cannot be deleted: {error}"));
+        self.upkeep.last_error = unpacked.or(retained.err());
+        self.upkeep.failures += u64::from(self.upkeep.last_error.is_some());
+    }
+
+    /// Deletes some of the old calls, if it is time to.
+    fn retain(&mut self, delivered: usize) -> Result<(), LedgerError> {
         let now = Instant::now();
-        let Some(retention) = self.retention.as_mut().filter(|retention| now >= retention.next) else { return };
+        let Some(retention) = self.retention.as_mut().filter(|retention| now >= retention.next) else { return Ok(()) };
         let before = unix_ns().saturating_sub(u64::try_from(retention.age.as_nanos()).unwrap_or(u64::MAX));
         let most = delivered.max(DELETED);
-        if self.writer.prune_some(before, most).is_ok_and(|deleted| deleted < most as u64) {
+        if self.writer.prune_some(before, most)? < most as u64 {
             retention.next = now + LOOK_EVERY;
         }
+        Ok(())
     }
 }
 
@@ -69,7 +78,7 @@ impl LocalSink for LedgerSink {
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
         match self.writer.write(events) {
             Ok(written) => {
-                self.retain(events.len());
+                self.keep_up(events.len());
                 Ok(Delivered { accepted: written.new, duplicates: written.known })
             }
             Err(error) => Err(Failure { is_busy: error.is_busy(), reason: error.to_string(), retry_after: None }),
@@ -78,6 +87,10 @@ impl LocalSink for LedgerSink {
 
     fn linger(&self) -> Duration {
         self.linger
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        self.upkeep.clone()
     }
 
     fn close_idle(&mut self) {

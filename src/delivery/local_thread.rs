@@ -227,8 +227,10 @@ impl LocalThread {
 
     /// Counts the result of a batch.
     fn count(&self, outcome: &Brought) {
+        let upkeep = self.sink.upkeep();
         let mut all = lock(&self.shared.stats);
         let stats = &mut all[self.index];
+        (stats.upkeep_failures, stats.upkeep_error) = (upkeep.failures, upkeep.last_error);
         match outcome {
             Ok((delivered, unreadable)) => {
                 stats.delivered += delivered.accepted;

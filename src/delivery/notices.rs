@@ -35,6 +35,8 @@ pub enum NoticeKind {
     Panicked,
     /// The system refused to start a thread.
     NoThread,
+    /// The work that follows a batch has failed for more than a minute.
+    Upkeep,
 }
 
 impl NoticeKind {
@@ -50,6 +52,7 @@ impl NoticeKind {
             Self::Damaged => "journal_damaged",
             Self::Panicked => "delivery_panicked",
             Self::NoThread => "thread_refused",
+            Self::Upkeep => "upkeep_failing",
         }
     }
 }
@@ -111,6 +114,7 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 #[derive(Default)]
 pub(super) struct Watch {
     failing_since: Option<Instant>,
+    upkeep_failing_since: Option<Instant>,
     dead: u64,
     rejected: u64,
     fallback: u64,
@@ -123,6 +127,11 @@ impl Watch {
     pub(super) fn look(&mut self, stats: &DestinationStats, now: Instant, notices: &Notices, is_settled: bool) {
         let is_failing = stats.last_error.is_some();
         self.failing_since = is_failing.then(|| self.failing_since.unwrap_or(now));
+        let upkeep_error = stats.upkeep_error.as_deref();
+        self.upkeep_failing_since = upkeep_error.map(|_| self.upkeep_failing_since.unwrap_or(now));
+        if self.upkeep_failing_since.is_some_and(|since| now.saturating_duration_since(since) >= FAILING_AFTER) {
+            self.say(NoticeKind::Upkeep, stats, now, notices, || upkeep_error.unwrap_or_default().to_owned());
+        }
         let gone = (stats.dead + stats.dropped).saturating_sub(self.dead);
         let unnamed = stats.rejected.saturating_sub(self.rejected);
         let error = stats.last_error.as_deref().unwrap_or("no reason was given");
@@ -171,6 +180,22 @@ mod tests {
 
     fn kinds(notices: &Notices) -> Vec<NoticeKind> {
         notices.take().into_iter().map(|notice| notice.kind).collect()
+    }
+
+    #[test]
+    fn upkeep_that_fails_for_a_minute_is_said_once_a_minute() {
+        let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
+        let mut stats = DestinationStats { name: "ledger".into(), ..DestinationStats::default() };
+        for second in 0..200 {
+            // A failure between two successes is not said.
+            stats.upkeep_error = (second != 30).then(|| "calls cannot be packed: disk full".to_owned());
+            watch.look(&stats, begin + Duration::from_secs(second), &notices, true);
+            let expected = [91, 151].contains(&second);
+            assert_eq!(
+                notices.take().into_iter().map(|notice| notice.kind).next(),
+                expected.then_some(NoticeKind::Upkeep)
+            );
+        }
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub struct DestinationStats {
     pub failures: u64,
     /// The reason of the last failure. A success clears it.
     pub last_error: Option<String>,
+    /// How often the work that follows a batch failed, such as packing or the deletion of old calls.
+    pub upkeep_failures: u64,
+    /// Why that work failed the last time. A success clears it.
+    pub upkeep_error: Option<String>,
     /// When the oldest event that waits for it was tracked, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
 }

@@ -52,6 +52,8 @@ pub struct Writer {
     folder: Folder,
     /// Tells what caching saved in an event.
     savings: Option<Savings>,
+    /// Why calls could not be packed after the last batch.
+    unpacked: Option<String>,
 }
 
 impl Writer {
@@ -66,6 +68,7 @@ impl Writer {
             spending: None,
             folder: Folder::default(),
             savings: None,
+            unpacked: None,
         }
     }
 
@@ -128,11 +131,18 @@ impl Writer {
             outcome = folder.fold(&mut connection, block::CALLS);
         }
         drop(connection);
-        if outcome.is_err() {
+        self.unpacked = outcome.err().map(|error| error.to_string());
+        if self.unpacked.is_some() {
             folder.clear();
         }
         self.folder = folder;
         Ok(written)
+    }
+
+    /// Why the calls of the last batch, which are stored, could not be packed; `None` if they could. Reports are slower until they are.
+    #[must_use]
+    pub fn unpacked(&self) -> Option<&str> {
+        self.unpacked.as_deref()
     }
 
     /// Migrates the file, and packs all calls that are in no block, so that reports need not read the others.

@@ -369,6 +369,8 @@ impl PyMeter {
             item.set_item("failures", one.failures)?;
             item.set_item("unreadable", one.unreadable)?;
             item.set_item("panics", one.panics)?;
+            item.set_item("upkeep_failures", one.upkeep_failures)?;
+            item.set_item("upkeep_error", one.upkeep_error)?;
             item.set_item("last_error", one.last_error)?;
             destinations.set_item(one.name, item)?;
         }

@@ -125,7 +125,7 @@ def _check_destination(name: str, counts: list[Mapping[str, Any]]) -> Check:
         parts.append(f"the oldest for {oldest:,.0f} s")
     parts += sorted(states)
     parts += [f"{count:,} {reason}" for reason, count in lost.items()]
-    errors = sorted({one["last_error"] for one in counts if one["last_error"]})
+    errors = sorted({error for one in counts for error in (one["last_error"], one.get("upkeep_error")) if error})
     host = next((f" ({one['host']})" for one in counts if one.get("host")), "")
     return f"destination {name}{host}", not (states or lost or errors), "; ".join([*parts, *errors])
 
