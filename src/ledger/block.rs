@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::error::LedgerError;
 use super::packing::{self, Amounts};
+use super::watch::Watch;
 use crate::money::Usd;
 
 /// The calls of a block: enough that reading a column costs little beside its numbers. Tests fill more blocks with fewer calls.
@@ -332,6 +333,58 @@ impl Block {
         }
         Ok(calls)
     }
+}
+
+/// Neighbours that together have at most as many calls as a block may have: the numbers of the blocks and of their calls.
+fn small_neighbours(connection: &Connection) -> Result<Vec<Vec<(i64, i64)>>, LedgerError> {
+    let mut select = connection.prepare("SELECT block, calls FROM blocks ORDER BY block")?;
+    let blocks = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<(i64, i64)>, _>>()?;
+    let mut groups: Vec<Vec<(i64, i64)>> = Vec::new();
+    let mut sum = 0;
+    for block in blocks {
+        sum += block.1;
+        match groups.last_mut() {
+            Some(group) if sum <= CALLS as i64 => group.push(block),
+            _ => {
+                sum = block.1;
+                groups.push(vec![block]);
+            }
+        }
+    }
+    groups.retain(|group| group.len() > 1);
+    Ok(groups)
+}
+
+/// Merges neighbours that are small, because they were packed early or because their calls were deleted. Each merged block is a
+/// transaction.
+pub(super) fn merge(connection: &mut Connection, watch: &Watch) -> Result<(), LedgerError> {
+    for group in small_neighbours(connection)? {
+        watch.check()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have changed them since.
+        if small_neighbours(&transaction)?.contains(&group) {
+            merge_group(&transaction, &group)?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn merge_group(transaction: &Transaction<'_>, group: &[(i64, i64)]) -> Result<(), LedgerError> {
+    let (Some((first, _)), Some((last, _))) = (group.first(), group.last()) else { return Ok(()) };
+    let mut all = Vec::new();
+    for (number, calls) in group {
+        let block =
+            Block { number: *number, calls: (*calls).max(0) as usize, first_seq: 0, last_seq: 0, since: 0, until: 0 };
+        all.extend(block.read(transaction)?);
+    }
+    let query = "SELECT last_seq FROM blocks WHERE block = ?1";
+    let last_seq: i64 = transaction.query_row(query, [last], |row| row.get(0))?;
+    let columns = "DELETE FROM block_columns WHERE key >= ?1 AND key < ?2";
+    transaction.execute(columns, [first * COLUMNS, (last + 1) * COLUMNS])?;
+    transaction.execute("DELETE FROM blocks WHERE block > ?1 AND block <= ?2", [first, last])?;
+    transaction.execute("UPDATE blocks SET last_seq = ?2 WHERE block = ?1", [*first, last_seq])?;
+    write(transaction, *first, &all)
 }
 
 /// Changes calls of a block, or removes them: `change` returns whether a call stays.

@@ -216,7 +216,7 @@ pub(super) fn fold_all(connection: &mut Connection, watch: &Watch) -> Result<(),
         let last: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM calls", (), |row| row.get(0))?;
         watch.note(block::covered(connection)?.max(0) as u64, last.max(0) as u64)?;
         if !is_more {
-            return Ok(());
+            return block::merge(connection, watch);
         }
     }
 }

@@ -80,6 +80,7 @@ impl Writer {
             // As long as the transaction took, or a waiting writer would often find the next one in progress.
             std::thread::sleep(begun.elapsed().max(PAUSE));
         }
+        block::merge(&mut connection, watch)?;
         if pruning.erases {
             delete_unused_texts(&mut connection)?;
         }

@@ -2,11 +2,12 @@ mod order;
 mod ranking;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::schema::{BEFORE_CALLS, STEPS, version as version_of};
-use super::{Condition, Dimension, Filter, Op, Page, Reader, Watch, Writer};
+use super::{Condition, Dimension, Filter, Op, Page, Pruning, Reader, Watch, Writer};
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent};
 use crate::money::Usd;
 
@@ -102,6 +103,36 @@ fn reports_equal_brute_force_while_two_writers_fill_blocks() {
     let connection = Connection::open(&path).unwrap();
     let blocks: i64 = connection.query_row("SELECT count(*) FROM blocks", (), |row| row.get(0)).unwrap();
     assert!(blocks > 20, "{blocks}");
+}
+
+#[test]
+fn small_blocks_are_merged_with_their_neighbours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let names: Vec<_> = (0..40).map(|number| format!("name-{number}")).collect();
+    let mut random = fastrand::Rng::with_seed(3);
+    let (mut writer, mut reader, mut events) = (Writer::new(&path), Reader::open(&path).unwrap(), Vec::new());
+    let blocks = |expected: &[i64]| {
+        let connection = Connection::open(&path).unwrap();
+        let mut select = connection.prepare("SELECT calls FROM blocks ORDER BY block").unwrap();
+        let found = select.query_map((), |row| row.get(0)).unwrap().collect::<Result<Vec<i64>, _>>().unwrap();
+        assert_eq!(found, expected);
+    };
+    for expected in [&[20][..], &[40], &[60], &[60, 20], &[60, 40]] {
+        let batch: Vec<_> = (0..20).map(|_| event(&mut random, &names)).collect();
+        writer.write(&batch).unwrap();
+        writer.pack(&Watch::default()).unwrap();
+        events.extend(batch);
+        blocks(expected);
+        check(&mut reader, &events);
+    }
+    let customer = events[0].attribution.customer.map(str::to_owned);
+    let conditions = vec![Condition::new("customer", Op::IsNot, vec![customer.clone()]).unwrap()];
+    let filter = Filter { conditions, ..Filter::default() };
+    writer.prune(&filter, Pruning::default(), &Arc::new(Watch::default())).unwrap();
+    events.retain(|event| event.attribution.customer == customer.as_deref());
+    blocks(&[events.len() as i64]);
+    check(&mut reader, &events);
 }
 
 /// A file of each earlier schema is read as it is, and migrated by the first batch.
