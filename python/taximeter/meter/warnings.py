@@ -102,8 +102,8 @@ NOTICES: Final = {
     "journal_damaged": "events of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
     "reads damaged segments again",
     "thread_refused": "raise the limit of threads or of memory of this user or container (ulimit -u, pids.max), and restart",
-    "upkeep_failing": "calls are stored, but the work that follows has failed for more than a minute: reports are slower, or old calls "
-    "stay; if another program keeps the ledger locked, end it; else run `taximeter ledger check`",
+    "upkeep_failing": "calls are stored, but the work that follows has failed for more than a minute: reports are slower, or old "
+    "calls stay; if another program keeps the ledger locked, end it; else run `taximeter ledger check`",
     "delivery_panicked": "this is a fault of taximeter; delivery goes on; please report it",
 }
 """By the name of a notice: what it means for a destination, and what to do."""
