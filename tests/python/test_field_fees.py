@@ -184,6 +184,8 @@ def test_the_search_in_a_stream_of_nova_was_free(metered):
 # Dialects
 
 
+# Of cohere, on Python 3.14.
+@pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction':DeprecationWarning")
 def test_cohere_without_billed_units_had_no_usage(metered):
     said = {"role": "assistant", "content": [{"type": "text", "text": "x"}]}
     body = {"id": "x", "finish_reason": "COMPLETE", "message": said, "usage": {"tokens": {"input_tokens": 5, "output_tokens": 6}}}
