@@ -62,7 +62,8 @@ fn a_row_has_the_bytes_of_each_type() {
         ..UsageEvent::default()
     };
     let header = encode::header();
-    let savings: Savings = std::sync::Arc::new(|event| event.cost.map(|cost| crate::money::Usd::from_units(-cost.units())));
+    let savings: Savings =
+        std::sync::Arc::new(|event| event.cost.map(|cost| crate::money::Usd::from_units(-cost.units())));
     let mut expected: Vec<u8> = vec![7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8];
     expected.extend(1_u64.to_le_bytes());
     expected.extend(b"\x01p\x01m\x01o\x07success\0\0");
