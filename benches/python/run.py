@@ -43,8 +43,14 @@ LONG = {"years": bench_years.main}
 """Benches that run only by name."""
 QUICK = {"track": bench_track.quick, "ledger": bench_ledger.quick, "peers": bench_instrument_peers.quick}
 
-names = sys.argv[1:]
-benches = QUICK if "--quick" in names else BENCHES
-for name in [name for name in names if name != "--quick"] or benches:
-    print(f"== {name}", flush=True)
-    (benches | LONG)[name]()
+
+def main(names: list[str]) -> None:
+    """Run the benches with these names, or all; `--quick` takes the short forms."""
+    benches = QUICK if "--quick" in names else BENCHES
+    for name in [name for name in names if name != "--quick"] or benches:
+        print(f"== {name}", flush=True)
+        (benches | LONG)[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
