@@ -15,7 +15,7 @@ use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
 use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, REFUSING_FOR, RELEASE_AFTER, SEARCH_SLICE};
-use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions};
+use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions, Untrimmed};
 use crate::sys::mutex::lock;
 
 /// The most journals that the delivery threads, or a drain, hold at a time.
@@ -41,10 +41,11 @@ struct Search {
     scan: Option<OrphanScan>,
     /// The journals that the search has found. At its end, what is known about other journals is discarded.
     seen: Vec<PathBuf>,
-    /// The journals whose unused space is freed because space is short. Listed anew, because a search lasts as long as the backlog of
-    /// the journals that it finds, and each process that is killed in the meantime leaves whole segments.
-    untrimmed: Option<OrphanScan>,
-    /// When they may be listed again.
+    /// The journals whose unused space is freed. Listed with each search and, while space is short, anew in between, because a search
+    /// lasts as long as the backlog of the journals that it finds, and each process that is killed in the meantime leaves whole
+    /// segments.
+    untrimmed: Option<Untrimmed>,
+    /// When they may be listed again while space is short.
     next_trim: Option<Instant>,
 }
 
@@ -52,8 +53,6 @@ struct Inner {
     /// The right to read orphan journals, while any is held.
     right: Option<Adopting>,
     is_searching: bool,
-    /// Whether the unused space of journals that are not held is being freed.
-    is_trimming: bool,
     held: BTreeMap<u64, Held>,
     next_number: u64,
     /// For each destination, the journals that it has not started.
@@ -94,7 +93,6 @@ impl OrphanPool {
             inner: Mutex::new(Inner {
                 right: None,
                 is_searching: false,
-                is_trimming: false,
                 held: BTreeMap::new(),
                 next_number: 0,
                 waiting: (0..count).map(|_| VecDeque::new()).collect(),
@@ -141,46 +139,31 @@ impl OrphanPool {
             }
             // Journals that are already held need not be found again.
             (search.scan, search.seen) = (scan.ok().map(|scan| scan.without(&held)), held);
+            search.untrimmed = Untrimmed::begin(root).ok();
         }
         while search.scan.is_some() && lock(&self.inner).held.len() < MAX_HELD && begun.elapsed() < SEARCH_SLICE {
             self.search_on(&mut search);
         }
-        // Frees the unused space of journals that wait for their turn.
-        while begun.elapsed() < SEARCH_SLICE && search.scan.as_mut().is_some_and(OrphanScan::free_unused_space) {}
         self.trim(&mut search, root, begun);
-        let mut inner = lock(&self.inner);
-        inner.is_trimming = false;
-        inner.give_right_back();
-        drop(inner);
+        lock(&self.inner).give_right_back();
         self.has_searched.store(true, Ordering::Release);
     }
 
-    /// Frees the unused space of all dead journals while space is short, for at most another [`SEARCH_SLICE`].
-    fn trim(&self, search: &mut Search, root: &Path, now: Instant) {
-        if !self.is_space_short.load(Ordering::Relaxed) {
-            search.untrimmed = None;
-            return;
-        }
-        let held: Vec<_> = {
-            let mut inner = lock(&self.inner);
-            if inner.is_closed || !inner.may_read() {
-                return;
+    /// Frees the unused space of dead journals that wait for their turn: until `begun` is a [`SEARCH_SLICE`] ago and, while space is
+    /// short, for at most another one.
+    fn trim(&self, search: &mut Search, root: &Path, begun: Instant) {
+        let mut deadline = begun + SEARCH_SLICE;
+        if self.is_space_short.load(Ordering::Relaxed) {
+            deadline = Instant::now() + SEARCH_SLICE;
+            if search.untrimmed.is_none() && search.next_trim.is_none_or(|next| next <= begun) {
+                search.untrimmed = Untrimmed::begin(root).ok();
+                search.next_trim = Some(begun + ADOPT_PAUSE);
             }
-            inner.is_trimming = true;
-            inner.held.values().map(|held| held.orphan.path().to_owned()).collect()
-        };
-        if search.untrimmed.is_none() && search.next_trim.is_none_or(|next| next <= now) {
-            search.untrimmed = OrphanScan::begin(root).ok();
-            search.next_trim = Some(now + ADOPT_PAUSE);
         }
-        // The locks of journals that this process holds must not be opened again.
-        search.untrimmed = search.untrimmed.take().map(|scan| scan.without(&held));
-        let begun = Instant::now();
-        while let Some(scan) = &mut search.untrimmed {
-            if begun.elapsed() >= SEARCH_SLICE {
-                return;
-            }
-            if !scan.free_unused_space() {
+        while Instant::now() < deadline
+            && let Some(untrimmed) = &mut search.untrimmed
+        {
+            if untrimmed.free_next().is_none() {
                 search.untrimmed = None;
             }
         }
@@ -440,7 +423,7 @@ impl Inner {
 
     /// Gives up the right to read orphan journals while none is held.
     fn give_right_back(&mut self) {
-        if self.held.is_empty() && !self.is_searching && !self.is_trimming {
+        if self.held.is_empty() && !self.is_searching {
             self.right = None;
         }
     }

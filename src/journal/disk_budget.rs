@@ -79,9 +79,17 @@ impl DiskBudget {
 pub(super) struct Others(Mutex<Option<(Instant, u64)>>);
 
 impl Others {
-    /// Forgets the measured bytes, because this process has changed them.
+    /// Forgets the measured bytes, because other processes may have changed them.
     pub(super) fn measure_again(&self) {
         *lock(&self.0) = None;
+    }
+
+    /// Subtracts bytes that this process has just freed, instead of measuring anew.
+    pub(super) fn subtract(&self, freed: u64) {
+        if let Some((at, others)) = &mut *lock(&self.0) {
+            *at = Instant::now();
+            *others = others.saturating_sub(freed);
+        }
     }
 
     /// The budget of the journal in `own_dir`, which takes `own` bytes.

@@ -57,6 +57,7 @@ pub use reader::Reader;
 pub use scan::Counted;
 pub use segment::Backend;
 pub use settings::{AppendError, Counts, MAX_PAYLOAD, Settings, Tier};
+pub use trim::Untrimmed;
 pub use writer::Journal;
 
 #[cfg(test)]

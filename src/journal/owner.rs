@@ -71,6 +71,38 @@ fn is_held(name: &OsStr) -> bool {
     HELD.any(|held| held == name)
 }
 
+/// The journals of other processes that this process has locked, by path. Where locks belong to the whole process, a second lock of
+/// the same journal would succeed, and its end would release the first.
+static CLAIMED: HeldLocks<PathBuf> = HeldLocks::new();
+
+/// How long a search waits for a journal whose unused space another thread of this process frees. That takes some milliseconds.
+const MAX_WAIT: Duration = Duration::from_millis(50);
+
+/// The right of one part of this process to lock the journal at a path.
+struct Claimed(PathBuf);
+
+impl Claimed {
+    /// Takes the right; `None` if another part of this process has it.
+    fn begin(path: &Path) -> Option<Self> {
+        let path = path.to_owned();
+        CLAIMED.try_add(&path).then_some(Self(path))
+    }
+
+    /// Waits until no other part of this process has the right, at most [`MAX_WAIT`].
+    fn wait_for(path: &Path) {
+        let deadline = Instant::now() + MAX_WAIT;
+        while CLAIMED.any(|claimed| claimed == path) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        CLAIMED.remove(|claimed| *claimed == self.0);
+    }
+}
+
 /// A journal directory of this process.
 pub(super) struct OwnedDir {
     path: PathBuf,
@@ -207,31 +239,27 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     remove_dir(path)
 }
 
-/// Frees the unused space of dead journals under `root` until `is_enough` or the deadline. Returns whether it is enough; `None` while
-/// another part of this process has the right to adopt journals, because that part frees the space itself.
-pub(super) fn free_unused_space(root: &Path, deadline: Instant, is_enough: impl Fn() -> bool) -> Option<bool> {
-    /// Measuring the space takes as long as examining some journals that have no unused space.
-    const AT_ONCE: usize = 8;
-    let _right = Adopting::begin()?;
-    let Ok(mut scan) = OrphanScan::begin(root) else { return Some(false) };
-    loop {
-        let has_more = (0..AT_ONCE).all(|_| Instant::now() < deadline && scan.free_unused_space());
-        if is_enough() {
-            return Some(true);
-        }
-        if !has_more {
-            return Some(false);
-        }
+/// The names of what is in the directory of all journals; none if it does not exist.
+///
+/// # Errors
+/// I/O errors, and those of the check that the directory is private to this user.
+pub(super) fn names_in(root: &Path) -> io::Result<Vec<OsString>> {
+    root.parent().map_or(Ok(()), check_private_dir)?;
+    check_private_dir(root)?;
+    match list_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| entry.map(|entry| entry.file_name())).collect(),
     }
 }
 
 /// A journal of another process that this process may read while this value lives.
 pub struct Orphan {
-    path: PathBuf,
     /// Whether the owner is alive and may still write.
     is_owner_alive: bool,
     /// Held while this process reads.
     _locks: [Option<ProcessLock>; 2],
+    /// Dropped after the locks.
+    claimed: Claimed,
 }
 
 /// A scan of the journals of other processes, a few at a time, sorted by name.
@@ -239,8 +267,6 @@ pub struct OrphanScan {
     root: PathBuf,
     /// The directories that existed when the scan began, without those that were already handled.
     names: VecDeque<OsString>,
-    /// The journals whose unused space was not freed yet.
-    untrimmed: Vec<OsString>,
     refused: Vec<(PathBuf, io::Error)>,
 }
 
@@ -251,19 +277,9 @@ impl OrphanScan {
     /// I/O errors, and those of the check that the directory is private to this user. A directory that cannot be listed is not
     /// treated as empty.
     pub fn begin(root: &Path) -> io::Result<Self> {
-        root.parent().map_or(Ok(()), check_private_dir)?;
-        check_private_dir(root)?;
-        let mut names = Vec::new();
-        match list_dir(root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            entries => {
-                for entry in entries? {
-                    names.push(entry?.file_name());
-                }
-            }
-        }
+        let mut names = names_in(root)?;
         names.sort();
-        Ok(Self { root: root.to_owned(), untrimmed: names.clone(), names: names.into(), refused: Vec::new() })
+        Ok(Self { root: root.to_owned(), names: names.into(), refused: Vec::new() })
     }
 
     /// The scan without the journals that this process has already locked.
@@ -284,21 +300,6 @@ impl OrphanScan {
         self.names.is_empty()
     }
 
-    /// Frees the unused space of one more dead journal. Returns `false` if this scan has handled all journals.
-    pub fn free_unused_space(&mut self) -> bool {
-        // Starts with the last one, because `next` handles the first one next.
-        let Some(name) = self.untrimmed.pop() else { return false };
-        // The names are sorted. A journal that `next` returned is not among them; its lock must not be opened again.
-        let is_left = self.names.binary_search(&name).is_ok() && !is_held(&name);
-        if is_left
-            && !name.to_str().is_some_and(|name| name.starts_with(DRAFT))
-            && let Ok(Some(orphan)) = claim(&self.root.join(&name))
-        {
-            orphan.free_unused_space();
-        }
-        true
-    }
-
     /// The next journals that this process may read, at most `most`. Each keeps up to two descriptors open.
     ///
     /// # Errors
@@ -314,7 +315,12 @@ impl OrphanScan {
             if is_held(&name) || draft_of.is_some_and(|name| name.starts_with(&own)) {
                 continue;
             }
-            let claimed = if draft_of.is_some() { remove_stale_draft(&path).map(|()| None) } else { claim(&path) };
+            let claimed = if draft_of.is_some() {
+                remove_stale_draft(&path).map(|()| None)
+            } else {
+                Claimed::wait_for(&path);
+                claim(&path)
+            };
             match claimed {
                 Ok(orphan) => found.extend(orphan),
                 // A process that died while deleting the directory left it empty and without a lock.
@@ -384,6 +390,7 @@ pub(super) fn claim_for(path: &Path) -> io::Result<Claim> {
 
 fn claim(path: &Path) -> io::Result<Option<Orphan>> {
     check_private_dir(path)?;
+    let Some(claimed) = Claimed::begin(path) else { return Ok(None) };
     // Lock the reader's lock first, if there is one: its holder reads the journal, whether the owner is alive or not.
     let is_handed_off = path.join(HANDED_OFF).try_exists()?;
     let reader = if is_handed_off { lock_in(path, READER_LOCK)? } else { None };
@@ -393,7 +400,7 @@ fn claim(path: &Path) -> io::Result<Option<Orphan>> {
     let owner = lock_in(path, OWNER_LOCK)?;
     let is_owner_alive = owner.is_none();
     let may_read = reader.is_some() || owner.is_some();
-    Ok(may_read.then(|| Orphan { path: path.to_owned(), is_owner_alive, _locks: [reader, owner] }))
+    Ok(may_read.then(|| Orphan { is_owner_alive, _locks: [reader, owner], claimed }))
 }
 
 /// Locks a lock file in a directory; `None` if another process has locked it or has deleted the directory.
@@ -405,7 +412,7 @@ impl Orphan {
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.claimed.0
     }
 
     /// Whether the owner is alive and may still write.
@@ -419,11 +426,11 @@ impl Orphan {
     /// # Errors
     /// I/O errors.
     pub fn destinations(&self) -> io::Result<Option<BTreeSet<String>>> {
-        let all = subscribers(&self.path)?;
+        let all = subscribers(self.path())?;
         if !self.is_owner_alive {
             return Ok(all);
         }
-        let left = read_names(&self.path.join(HANDED_OFF))?.filter(|left| !left.is_empty());
+        let left = read_names(&self.path().join(HANDED_OFF))?.filter(|left| !left.is_empty());
         Ok(left.or(all))
     }
 
@@ -432,7 +439,7 @@ impl Orphan {
     /// # Errors
     /// I/O errors.
     pub fn record_destinations(&self, names: &[String]) -> io::Result<()> {
-        let path = self.path.join(DESTINATIONS);
+        let path = self.path().join(DESTINATIONS);
         let _ = remove_file(&path);
         write_names(&path, names)
     }
@@ -443,7 +450,7 @@ impl Orphan {
     /// I/O errors.
     pub(super) fn remove(self) -> io::Result<()> {
         debug_assert!(!self.is_owner_alive);
-        remove_journal(&self.path)
+        remove_journal(self.path())
     }
 }
 

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::cursor::CursorFile;
 use super::disk_budget::{DiskBudget, Others};
-use super::owner::{OwnedDir, free_unused_space};
+use super::owner::OwnedDir;
 use super::segment::{Backend, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
 use super::segment_list::SegmentList;
 use super::settings::{Settings, Tier};
 use super::store::Store;
+use super::trim::Untrimmed;
 use super::view::View;
 use crate::sys::fs::remove_file;
 use crate::sys::mutex::lock;
@@ -24,6 +25,12 @@ pub(super) const MEMORY_BUDGET: usize = 8 << 20;
 
 /// How long the first event of a process may wait for space that dead journals do not use.
 const MAX_FREEING: Duration = Duration::from_millis(200);
+/// How long a later event may wait for it.
+const MAX_FREEING_AGAIN: Duration = Duration::from_millis(20);
+/// The shortest time until the next attempt, if one found no space.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Attempts take at most this part of the time.
+const ATTEMPT_SHARE: u32 = 20;
 
 /// The segments that writers claim from.
 #[derive(Default)]
@@ -31,6 +38,15 @@ pub(super) struct Queue {
     pub(super) current: Option<Arc<Segment>>,
     pub(super) spares: VecDeque<Arc<Segment>>,
     next_index: u64,
+}
+
+/// The search for space that dead journals do not use.
+#[derive(Default)]
+struct SpaceSearch {
+    /// The journals that were not examined yet, if the last attempt took too long.
+    untrimmed: Option<Untrimmed>,
+    /// When the next attempt may begin, if the last one found no space.
+    next: Option<Instant>,
 }
 
 /// The destinations that are left to other processes while this one lives.
@@ -46,7 +62,7 @@ pub(super) struct Pool {
     pub(super) settings: Settings,
     stream: [u8; 16],
     /// Held while a segment is created, so that indexes come into use in order.
-    making: Mutex<()>,
+    making: Mutex<SpaceSearch>,
     pub(super) queue: Mutex<Queue>,
     pub(super) views: Mutex<Vec<View>>,
     pub(super) dir: Mutex<Option<OwnedDir>>,
@@ -60,8 +76,8 @@ pub(super) struct Pool {
     is_mapping_trusted: AtomicBool,
     pub(super) is_closed: AtomicBool,
     hand_off: Mutex<HandOff>,
-    /// Whether the unused space of dead journals was freed for this one.
-    has_sought_space: AtomicBool,
+    /// Whether events are kept in memory although there is a directory: the budget or the disk has no space for a segment.
+    is_out_of_space: AtomicBool,
     /// Chunks claimed since the last call of `maintain`.
     pub(super) chunks_claimed: AtomicUsize,
     /// Segments that only a writer held when it left them. Dropping one unmaps it, which the maintenance does.
@@ -70,6 +86,12 @@ pub(super) struct Pool {
 
 /// The most segments that wait to be unmapped, in case there is no maintenance.
 const MAX_LEFT: usize = 4;
+
+impl SpaceSearch {
+    fn is_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next <= now)
+    }
+}
 
 impl Pool {
     pub(super) fn open(settings: Settings) -> Self {
@@ -88,7 +110,7 @@ impl Pool {
             is_mapping_trusted: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
             hand_off: Mutex::default(),
-            has_sought_space: AtomicBool::new(false),
+            is_out_of_space: AtomicBool::new(false),
             chunks_claimed: AtomicUsize::new(0),
             left: Mutex::default(),
         };
@@ -119,7 +141,7 @@ impl Pool {
         if let Some(region) = self.claim_prepared() {
             return Some(region);
         }
-        let _making = lock(&self.making);
+        let mut making = lock(&self.making);
         if self.is_closed.load(Ordering::Acquire) {
             return None;
         }
@@ -127,7 +149,11 @@ impl Pool {
         if let Some(region) = self.claim_prepared() {
             return Some(region);
         }
-        let segment = self.make_segment(now).or_else(|| self.make_memory_segment())?;
+        let on_disk = self.make_segment(now, &mut making);
+        if on_disk.is_none() {
+            self.is_out_of_space.store(lock(&self.dir).is_some(), Ordering::Relaxed);
+        }
+        let segment = on_disk.or_else(|| self.make_memory_segment())?;
         lock(&self.queue).spares.push_back(segment);
         self.claim_prepared()
     }
@@ -146,14 +172,18 @@ impl Pool {
     }
 
     /// Creates a segment on disk; `None` if there is no directory, no budget or no space.
-    fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
+    fn make_segment(&self, now: u64, search: &mut SpaceSearch) -> Option<Arc<Segment>> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
-        if self.is_closed.load(Ordering::Acquire) || !(self.disk_budget()?.may_grow() || self.finds_space()) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return None;
+        }
+        if !(self.disk_budget()?.may_grow() || self.finds_space(search)) {
             return None;
         }
         let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
         let backend = if trusted { self.settings.backend } else { Backend::Written };
         let segment = Segment::create(&path, self.next_identity(), backend, now).ok()?;
+        self.is_out_of_space.store(false, Ordering::Relaxed);
         self.disk_segments.fetch_add(1, Ordering::Relaxed);
         if let Some(list) = &mut *lock(&self.list) {
             list.add(segment.index);
@@ -161,22 +191,58 @@ impl Pool {
         Some(Arc::new(segment))
     }
 
-    /// Frees the unused space of dead journals if they leave none for the first segment, once. Returns whether there is space now.
+    /// Frees the unused space of dead journals until there is space for a segment. Returns whether there is now.
     ///
     /// The search for orphan journals does the same, but processes that are killed within a second never come to it. Without this,
     /// fifty of them would use up the budget, and the events of all that follow would be in memory only.
-    fn finds_space(&self) -> bool {
-        let is_first =
-            self.disk_segments.load(Ordering::Relaxed) == 0 && !self.has_sought_space.load(Ordering::Relaxed);
-        let Some(root) = self.settings.root.as_deref().filter(|_| is_first) else { return false };
-        let found = free_unused_space(root, Instant::now() + MAX_FREEING, || {
-            self.others.measure_again();
-            self.disk_budget().is_some_and(DiskBudget::may_grow)
-        });
-        if found.is_some() {
-            self.has_sought_space.store(true, Ordering::Relaxed);
+    fn finds_space(&self, search: &mut SpaceSearch) -> bool {
+        let begun = Instant::now();
+        let Some(root) = self.settings.root.as_deref().filter(|_| search.is_due(begun)) else { return false };
+        let is_first = lock(&self.queue).next_index == 0;
+        let patience = if is_first { MAX_FREEING } else { MAX_FREEING_AGAIN };
+        let mut untrimmed = search.untrimmed.take().or_else(|| Untrimmed::begin(root).ok());
+        let may_grow = || self.disk_budget().is_some_and(DiskBudget::may_grow);
+        let found = loop {
+            let Some(freed) = untrimmed.as_mut().and_then(Untrimmed::free_next) else {
+                // Other processes may have freed the space in the meantime.
+                self.others.measure_again();
+                break may_grow();
+            };
+            self.others.subtract(freed);
+            if freed > 0 && may_grow() {
+                break true;
+            }
+            if begun.elapsed() >= patience {
+                search.untrimmed = untrimmed;
+                break false;
+            }
+        };
+        search.next = (!found).then(|| begun + begun.elapsed() + RETRY_AFTER.max(ATTEMPT_SHARE * begun.elapsed()));
+        found
+    }
+
+    /// Whether events are kept in memory because the disk or the budget has no space for a segment.
+    #[inline]
+    pub(super) fn is_out_of_space(&self) -> bool {
+        self.is_out_of_space.load(Ordering::Relaxed)
+    }
+
+    /// Tries again to create a segment on disk while events are kept in memory, if an attempt is due. If this returns true, writers
+    /// must release their regions.
+    pub(super) fn return_to_disk(&self, now: u64) -> bool {
+        let Ok(mut making) = self.making.try_lock() else { return false };
+        let begun = Instant::now();
+        if !making.is_due(begun) {
+            return false;
         }
-        found == Some(true)
+        let Some(segment) = self.make_segment(now, &mut making) else {
+            making.next = making.next.max(Some(begun + RETRY_AFTER));
+            return false;
+        };
+        let mut queue = lock(&self.queue);
+        queue.current.iter().chain(&queue.spares).filter(|one| one.path.is_none()).for_each(|one| one.retire());
+        queue.spares.push_back(segment);
+        true
     }
 
     fn make_memory_segment(&self) -> Option<Arc<Segment>> {
@@ -238,8 +304,8 @@ impl Pool {
             if left >= ahead {
                 break;
             }
-            let _making = lock(&self.making);
-            let Some(segment) = self.make_segment(now) else { break };
+            let mut making = lock(&self.making);
+            let Some(segment) = self.make_segment(now, &mut making) else { break };
             if is_memory {
                 // The disk is usable again, so the unclaimed chunks in memory are retired.
                 ready.iter().filter(|segment| segment.path.is_none()).for_each(|segment| segment.retire());

@@ -117,11 +117,16 @@ impl SegmentFile {
             .then_some(TallyCount { records: u64::from(tally.count), oldest: long(24) })
     }
 
+    /// Reads bytes of a chunk from an offset. Returns how many the file has.
+    pub(super) fn read_into(&self, chunk: usize, from: usize, into: &mut [u8]) -> io::Result<usize> {
+        read_at(&self.file, into, (chunk * CHUNK + from) as u64)
+    }
+
     /// Reads a chunk from an offset to its end, or to the end of the file.
     pub(super) fn read_chunk(&self, chunk: usize, from: usize, into: &mut Vec<u8>) -> io::Result<()> {
         let start = into.len();
         into.resize(start + CHUNK - from, 0);
-        match read_at(&self.file, &mut into[start..], (chunk * CHUNK + from) as u64) {
+        match self.read_into(chunk, from, &mut into[start..]) {
             Ok(read) => {
                 into.truncate(start + read);
                 Ok(())

@@ -94,6 +94,10 @@ impl<S> Journal<S> {
         if record::framed_length(payload) > CHUNK {
             return Err(AppendError::TooLarge { payload });
         }
+        if self.pool.is_out_of_space() && self.pool.return_to_disk(now) {
+            shard.region = None;
+            self.release_idle_regions(true);
+        }
         // Two attempts: if a file cannot be written, the second one uses memory.
         for _ in 0..2 {
             // Two claims: the first chunk of a segment has less space, because it holds the header.
@@ -220,6 +224,13 @@ impl<S> Journal<S> {
     #[must_use]
     pub fn is_handed_off(&self) -> bool {
         self.pool.is_handed_off()
+    }
+
+    /// Whether events are kept in memory although there is a directory, because the disk or the budget has no space for a segment.
+    /// Costs one load.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        self.pool.is_out_of_space()
     }
 
     /// How safe newly appended records are.

@@ -28,6 +28,20 @@ impl<T: Clone> HeldLocks<T> {
         self.all().rcu(|all| all.iter().chain([&added]).cloned().collect::<Vec<_>>());
     }
 
+    /// Adds a lock, unless this process holds it. Returns whether it was added.
+    pub(crate) fn try_add(&self, name: &T) -> bool
+    where
+        T: PartialEq,
+    {
+        let added = (fork_generation(), name.clone());
+        let mut is_new = false;
+        self.all().rcu(|all| {
+            is_new = !all.contains(&added);
+            all.iter().chain(is_new.then_some(&added)).cloned().collect::<Vec<_>>()
+        });
+        is_new
+    }
+
     /// Whether this process, and not one that forked it, holds a lock for which `is_it` returns true.
     pub(crate) fn any(&self, is_it: impl Fn(&T) -> bool) -> bool {
         let generation = fork_generation();
@@ -49,6 +63,7 @@ mod tests {
         let locks = HeldLocks::new();
         locks.add(&"a");
         locks.add(&"b");
+        assert!(!locks.try_add(&"a") && locks.try_add(&"d"));
         assert!(locks.any(|name| *name == "a") && !locks.any(|name| *name == "c"));
         locks.remove(|name| *name == "a");
         assert!(!locks.any(|name| *name == "a") && locks.any(|name| *name == "b"));

@@ -68,6 +68,28 @@ def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
     assert list((state / "journal").iterdir()) == []
 
 
+def test_first_events_are_on_disk_although_killed_processes_have_used_up_the_budget(state):
+    text = """
+import os, sys, taximeter
+taximeter.init(instrument=False)
+receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+print(receipt.id, taximeter.stats()["tier"], flush=True)
+sys.stdin.read()
+"""
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_BUDGET_MB": "16"}
+    acknowledged = []
+    # Each leaves one or two segments of 4 MiB.
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        call, tier = process.stdout.readline().decode().split()
+        process.kill()
+        process.communicate()
+        assert tier != "memory"
+        acknowledged.append(call)
+    drain(state)
+    assert sorted(ledger_ids(state)) == sorted(acknowledged)
+
+
 @pytest.mark.parametrize(
     "end",
     [

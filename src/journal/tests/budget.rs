@@ -187,7 +187,7 @@ fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
     let dead = copy_as_dead(&journal);
     let (adopting, orphans) = adopt_all(&root);
     assert!(bytes_below(&dead) >= ONE);
-    orphans.iter().for_each(super::super::Orphan::free_unused_space);
+    assert!(orphans.iter().map(super::super::Orphan::free_unused_space).sum::<u64>() > ONE / 2);
     assert!(bytes_below(&dead) <= 5 * 64 * 1024, "{}", bytes_below(&dead));
     drop((adopting, orphans));
     let (mut found, corrupt) = adopt(&root);
@@ -195,29 +195,62 @@ fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
     assert_eq!((found, corrupt), ((0..200).collect(), 0));
 }
 
+/// Leaves the files of processes that were killed after one event. Each has an unused segment.
+fn leave_killed_ones(root: &Path, count: usize) {
+    let killed = journal_with(root, None);
+    append(&killed, &numbered(0, 100)).unwrap();
+    for number in 0..count {
+        std::fs::rename(copy_as_dead(&killed), root.join(format!("{number:016x}-00000000000000ad"))).unwrap();
+    }
+    killed.close();
+    killed.finish(true);
+}
+
+fn journal_with(root: &Path, budget: Option<u64>) -> Journal {
+    Journal::open(Settings { budget: budget.or(Some(1 << 30)), ..settings(root) })
+}
+
 /// Processes that are killed at once never come to the search for orphan journals.
 #[test]
 fn a_new_process_takes_the_space_that_killed_ones_do_not_use() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
-    let with_budget = || Settings { budget: Some(4 * ONE), ..settings(&root) };
-    let first = Journal::open(with_budget());
-    append(&first, &numbered(0, 100)).unwrap();
-    for number in 0..6 {
-        std::fs::rename(copy_as_dead(&first), root.join(format!("{number:016x}-00000000000000ad"))).unwrap();
+    leave_killed_ones(&root, 16);
+    // Another thread of this process has the right to adopt journals, but holds none.
+    let (_adopting, _) = adopt_all(&dir.path().join("nothing"));
+    for number in 0..3 {
+        let next = journal_with(&root, Some(4 * ONE));
+        append(&next, &numbered(number, 100)).unwrap();
+        assert_eq!((next.unread_in_memory(&[]), next.is_out_of_space()), (0, false));
+        std::mem::forget(next);
     }
+}
+
+/// While other processes use the space, events are in memory. As soon as it is free, the next ones are on disk.
+#[test]
+fn a_process_that_found_no_space_goes_to_the_disk_when_there_is_some() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    leave_killed_ones(&root, 8);
+    // Locked journals are not truncated.
+    let held = adopt_all(&root);
+    assert_eq!(held.1.len(), 8);
+    let next = journal_with(&root, Some(4 * ONE));
+    append(&next, &numbered(0, 100)).unwrap();
+    assert!(next.is_out_of_space());
+    drop(held);
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    let next = loop {
-        // Another test of this process may have the right to adopt journals.
+    let mut in_memory = 1;
+    while next.is_out_of_space() {
         assert!(std::time::Instant::now() < deadline, "the events stay in memory");
-        let next = Journal::open(with_budget());
-        append(&next, &numbered(1, 100)).unwrap();
-        if next.tier() != Tier::Memory {
-            break next;
-        }
+        in_memory = next.unread_in_memory(&[]);
+        append(&next, &numbered(in_memory, 100)).unwrap();
         std::thread::yield_now();
-    };
-    assert_eq!(next.unread_in_memory(&[]), 0);
+    }
+    assert_eq!(next.unread_in_memory(&[]), in_memory, "the last one is on disk");
+    assert_ne!(next.tier(), Tier::Memory);
+    let appended: Vec<_> = (0..=in_memory).collect();
+    assert_eq!(read_all(&next, &mut Reader::new(DESTINATION)), appended);
 }
 
 /// A chunk that looks unused only by its tally, or only by its bytes, may be in use: after a power failure either can be an old page.
@@ -235,7 +268,9 @@ fn a_chunk_with_a_tally_or_with_bytes_is_not_truncated() {
         all[offset..offset + 8].copy_from_slice(&bytes);
         std::fs::write(&path, &all).unwrap();
         let (_adopting, orphans) = adopt_all(&root);
-        orphans.iter().for_each(super::super::Orphan::free_unused_space);
+        for orphan in &orphans {
+            orphan.free_unused_space();
+        }
         assert!(std::fs::metadata(&path).unwrap().len() >= 41 * segment::CHUNK as u64, "{offset}");
     }
 }
