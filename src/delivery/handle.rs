@@ -296,10 +296,13 @@ impl Sender {
         }
     }
 
-    /// Whether there are notices for an operator. Costs one load.
+    /// Whether there are notices for an operator. Costs two loads.
     #[inline]
     #[must_use]
     pub fn has_notices(&self) -> bool {
+        if self.shared.journal.is_out_of_space() {
+            self.shared.note_memory();
+        }
         self.shared.notices.has_some()
     }
 

@@ -14,7 +14,7 @@ use crate::sys::mutex::lock;
 /// The most queued notices. Further ones are dropped, because each kind is repeated after a minute.
 const MAX_QUEUED: usize = 64;
 /// The shortest time between notices of the same kind and destination.
-const PAUSE: Duration = Duration::from_mins(1);
+pub(super) const PAUSE: Duration = Duration::from_mins(1);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ pub enum NoticeKind {
     NoThread,
     /// The work that follows a batch has failed for more than a minute.
     Upkeep,
+    /// Events are kept in memory, because there is no space for them in the state directory.
+    InMemory,
 }
 
 impl NoticeKind {
@@ -53,6 +55,7 @@ impl NoticeKind {
             Self::Panicked => "delivery_panicked",
             Self::NoThread => "thread_refused",
             Self::Upkeep => "upkeep_failing",
+            Self::InMemory => "kept_in_memory",
         }
     }
 }

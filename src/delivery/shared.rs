@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::event_journal::EventJournal;
-use super::notices::{Notice, NoticeKind, Notices, counted};
+use super::notices::{Notice, NoticeKind, Notices, PAUSE, counted};
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
 use super::timing::{BUSY_FOR, MAINTAIN, POLL, PUBLISH_EVERY, RELAXED, STOP_WAIT, TICK};
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     lost_in_all: AtomicU64,
     /// How many damaged or missing records were already reported.
     damage_reported: AtomicU64,
+    /// When it was last reported that events are kept in memory.
+    memory_reported: Mutex<Option<Instant>>,
     /// Events that were only in memory when delivery ended.
     pub(super) left_in_memory: AtomicU64,
     /// A bit for each thread that sleeps until an event comes.
@@ -111,6 +113,7 @@ impl Shared {
             lost: AtomicU64::new(0),
             lost_in_all: AtomicU64::new(0),
             damage_reported: AtomicU64::new(0),
+            memory_reported: Mutex::default(),
             left_in_memory: AtomicU64::new(0),
             asleep: AtomicU64::new(0),
             published: Mutex::new((Tier::Memory, 0, Vec::new())),
@@ -225,6 +228,18 @@ impl Shared {
         if found > reported {
             let detail = counted(found - reported, "record");
             self.notices.push(Notice { kind: NoticeKind::Damaged, destination: "journal".to_owned(), detail });
+        }
+    }
+
+    /// Adds a notice, at most once a minute, that events are kept in memory for lack of space.
+    #[cold]
+    pub(super) fn note_memory(&self) {
+        // While another thread adds it, this one need not wait.
+        let Ok(mut reported) = self.memory_reported.try_lock() else { return };
+        if reported.is_none_or(|at| at.elapsed() >= PAUSE) {
+            *reported = Some(Instant::now());
+            let detail = "new events are in memory only and are lost if this process is killed".to_owned();
+            self.notices.push(Notice { kind: NoticeKind::InMemory, destination: "journal".to_owned(), detail });
         }
     }
 

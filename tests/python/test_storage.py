@@ -110,6 +110,18 @@ def test_a_requested_memory_backend_only_warns_about_losses(state, run):
     assert lines(run(INIT.replace("instrument=False", "instrument=False, backend='memory'") + EVENTS)) == []
 
 
+def test_events_in_memory_because_the_budget_is_used_up_are_logged_once(state, run):
+    other = state / "journal" / "other"
+    for path in (state, other.parent, other):
+        path.mkdir(mode=0o700)
+    # Without a lock file the directory is no journal, so nothing frees its space.
+    (other / f"{1:016x}.seg").write_bytes(b"x" * (24 << 20))
+    (only,) = lines(run(INIT + EVENTS + "assert taximeter.stats()['tier'] == 'memory'", TAXIMETER_BUDGET_MB="16"))
+    assert "in memory only" in only
+    assert "budget_mb" in only
+    assert only.endswith("(kept_in_memory)")
+
+
 def test_the_check_of_the_state_directory_leaves_no_files(state, run):
     assert lines(run(INIT)) == []
     assert list((state / "journal").iterdir()) == []

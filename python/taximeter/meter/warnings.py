@@ -104,6 +104,8 @@ NOTICES: Final = {
     "thread_refused": "raise the limit of threads or of memory of this user or container (ulimit -u, pids.max), and restart",
     "upkeep_failing": "calls are stored, but the work that follows has failed for more than a minute: reports are slower, or old "
     "calls stay; if another program keeps the ledger locked, end it; else run `taximeter ledger check`",
+    "kept_in_memory": "the disk budget of the state directory is used up, or its disk is full; let `taximeter drain` deliver what "
+    "`taximeter journals` lists, raise budget_mb, or free disk space",
     "delivery_panicked": "this is a fault of taximeter; delivery goes on; please report it",
 }
 """By the name of a notice: what it means for a destination, and what to do."""
