@@ -1,6 +1,7 @@
 //! Reads the columns of `events` where they are stored. The view `events` looks up each text of each row; this looks up each text once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Write;
 
 use foldhash::fast::RandomState;
@@ -151,17 +152,17 @@ impl Columns {
 
     fn text(&mut self, connection: &Connection, number: i64) -> Result<Option<&str>, LedgerError> {
         let Some(number) = u32::try_from(number).ok().filter(|number| *number > 0) else { return Ok(None) };
-        if !self.texts.contains_key(&number) {
-            if self.texts.len() >= MOST {
-                self.texts.clear();
-            }
-            let mut select = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
-            let Some(text) = select.query_row([number], |row| row.get::<_, Box<str>>(0)).optional()? else {
-                return Ok(None);
-            };
-            self.texts.insert(number, text);
+        if self.texts.len() >= MOST {
+            self.texts.clear();
         }
-        Ok(self.texts.get(&number).map(AsRef::as_ref))
+        Ok(match self.texts.entry(number) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let mut select = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
+                let text = select.query_row([number], |row| row.get::<_, Box<str>>(0)).optional()?;
+                text.map(|text| &**unknown.insert(text))
+            }
+        })
     }
 
     /// Makes the usage of a call from its counts, which are the last columns: the same text as the view's.

@@ -27,8 +27,8 @@ COLUMNS: Final = (
     "trace_id", "span_id", "parent_span_id", "call_id",
 )  # fmt: skip
 """What is known of a call, in the order in which it is shown."""
-_BLOCK: Final = 10_000
-"""Calls that are read at once: some 8 MB."""
+_BLOCK: Final = 25_000
+"""Calls that are read at once: some 20 MB. Each block looks up the texts of its calls anew."""
 
 
 def blocks(reader: _core.LedgerReader | ClickHouseReader, chosen: Selection, form: Form, *, raw: bool) -> Iterator[bytes]:
