@@ -57,10 +57,11 @@ def measure(name: str, ask: Callable[[], object]) -> None:
 
 def memory(path: str, statement: str) -> int:
     """Return the highest resident memory of a process that runs a statement, in MB."""
-    highest = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    code = f"import resource, taximeter; own = taximeter.Ledger({path!r}); {statement}; {highest}"
+    # `ru_maxrss` would start at the resident memory of this process, from which the child is forked.
+    code = f"import taximeter; own = taximeter.Ledger({path!r}); {statement}; print(open('/proc/self/status').read())"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8")
-    return int(answer.stdout) // 1024
+    (line,) = (line for line in answer.stdout.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
 
 
 def read(path: str) -> None:
