@@ -45,8 +45,9 @@ def test_the_example_reads_every_event_of_a_killed_process(tmp_path):
     read = subprocess.run([sys.executable, str(READER), str(journal)], capture_output=True, text=True, check=True)
     events = {event["id"]: event for event in map(json.loads, read.stdout.splitlines())}
     assert len(read.stdout.splitlines()) == EVENTS
-    assert list(events) == ids
-    for n, event in enumerate(events.values()):
+    # In the files, a thread's events change their order where it goes on in another chunk.
+    assert set(events) == set(ids)
+    for n, event in enumerate(events[id_] for id_ in ids):
         assert (event["provider"], event["model"], event["customer"]) == ("openai", "gpt-4o", f"customer {n}")
         assert event.get("team", "") == "ä" * (n % 30)
         assert event["tags"] == {"plan": "pro", "n": str(n)}
