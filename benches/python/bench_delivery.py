@@ -23,7 +23,7 @@ OTEL_EVENTS = 20_000
 SDK_EVENTS = 1_000
 TAGS = {"plan": "pro", "env": "prod", "region": "eu"}
 # Enough events for some seconds of delivery at full rate.
-BACKLOG = 1_500_000
+BACKLOG = 2_500_000
 PACE = 10_000
 ROUNDS = 5
 NEIGHBOUR = """
