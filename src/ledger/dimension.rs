@@ -51,9 +51,9 @@ const NUMBERS: [&str; 8] = [
     "reasoning_tokens",
 ];
 
-/// Whether a field is the number of a text in `calls`.
+/// Whether a column of `calls` has the number of a text. Blocks do not have `priced_as`.
 pub(super) fn is_numbered(name: &str) -> bool {
-    TEXTS.contains(&name) && !PLAIN.contains(&name)
+    name == "priced_as" || (TEXTS.contains(&name) && !PLAIN.contains(&name))
 }
 
 /// Whether a field is a number.

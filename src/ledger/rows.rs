@@ -190,7 +190,6 @@ fn source(name: &str) -> Source {
     match name {
         "latency_ms" | "ttft_ms" => Source::Microseconds,
         "usage" => Source::Usage,
-        "priced_as" => Source::Text { is_required: false },
         name if is_numbered(name) => Source::Text { is_required: REQUIRED.contains(&name) },
         _ => Source::Plain,
     }

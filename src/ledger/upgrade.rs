@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params_from_iter};
 
-use super::block::{COUNTS, PLAIN, TEXTS};
+use super::block::COUNTS;
+use super::dimension::is_numbered;
 use super::error::LedgerError;
 use super::hours::usage_columns;
 use super::insert::{COLUMNS, further_usage, insert_sql};
@@ -129,7 +130,7 @@ fn copy(transaction: &Transaction<'_>, texts: &mut Texts, which: &str, values: &
                     let us = row.get::<_, Option<f64>>(index)?.map(|ms| (ms * 1000.0).round() as i64);
                     insert.raw_bind_parameter(index + 1, us)?;
                 }
-                name if is_number(name) => {
+                name if is_numbered(name) => {
                     let text = row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from)?;
                     insert.raw_bind_parameter(index + 1, texts.number(transaction, text.unwrap_or_default())?)?;
                 }
@@ -139,10 +140,6 @@ fn copy(transaction: &Transaction<'_>, texts: &mut Texts, which: &str, values: &
         insert.raw_execute()?;
     }
     Ok(())
-}
-
-fn is_number(column: &str) -> bool {
-    column == "priced_as" || (TEXTS.contains(&column) && !PLAIN.contains(&column))
 }
 
 /// The usage of a call, unless the view makes the same from its counts.
