@@ -377,7 +377,7 @@ def _png(markup: str) -> bytes:
 
 @cache
 def _family(draw: Callable[..., Iterable[int]]) -> str | None:
-    """Return a family with which text appears; `None` if there is none."""
+    """Return a font family that draws text, or `None` if no family does."""
     empty = draw(svg_string=_PROBE.format(""), background="white")
     text = _PROBE.format('<text x="2" y="15">Mg</text>')
     return next((name for name in _FAMILIES if draw(svg_string=text, background="white", sans_serif_family=name) != empty), None)

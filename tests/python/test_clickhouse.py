@@ -320,7 +320,7 @@ def test_many_values_and_hours_of_years_are_more_than_a_url_takes(server, make):
 
 
 def test_screens_of_today_are_the_same(server, make, state):
-    """The bare screen, `top` and `statusline`. Durations differ within the error of the ledger's percentiles, so there are none."""
+    """The bare screen, `top` and `statusline`. The calls have no durations, whose percentiles are not exact in a ledger."""
     meter = make("ledger")
     for number in range(300):
         meter.track(provider="openai", model=["gpt-4o", "gpt-4o-mini", "unheard-of"][number % 3], input_tokens=9_000 + number,

@@ -183,7 +183,7 @@ def _tell_dropped(dropped: Sequence[str]) -> None:
 
 
 def most_rows() -> int | None:
-    """Return how many rows fit on the terminal; `None` if standard output is none."""
+    """Return how many rows fit on the terminal, or `None` if standard output is not a terminal."""
     return max(shutil.get_terminal_size().lines - _AROUND, _FEWEST) if is_terminal() else None
 
 
