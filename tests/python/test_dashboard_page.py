@@ -153,7 +153,8 @@ def written(metric: str, value: str | float | None) -> str:
     size = float(value)
     if size == 0 or size >= 0.095:
         return f"${size:,.2f}"
-    return "$" + f"{size:.{1 - math.floor(math.log10(size))}f}"
+    exponent = int(f"{size:.1e}".partition("e")[2])  # of the rounded value: 0.000996 is written as 0.0010
+    return f"${size:.{1 - exponent}f}"
 
 
 def test_the_figures_are_those_of_the_report(visit, path):
