@@ -220,6 +220,27 @@ def test_series_of_a_field_with_many_values_equal_those_of_the_whole_report(serv
         assert found["unpriced"] == whole.total.unpriced
 
 
+def test_the_page_asks_for_its_first_panel_by_a_header(server):
+    for query in ("", "since=7d&metric=latency_ms&by=team&sort=cost_usd&utm_source=mail&where=model%3Dgpt-4o"):
+        _, headers, page = ask(server, f"/?{query}")
+        path = re.fullmatch(r"<(api/v1/first[^>]*)>; rel=preload; as=fetch; crossorigin", headers["Link"])[1]
+        status, _, body = ask(server, f"/{path}")
+        found = json.loads(body)
+        options = {"start": "day", "since": "7d", "where": "model=gpt-4o"} if query else {"start": "day"}
+        summary, meta = get(server, "summary", **options), get(server, "meta", **options)
+        for name in ("total", "before", "forecast_usd", "timezone"):
+            assert found[name] == summary[name]
+        for name in ("fields", "ledger", "first", "last", "version"):
+            assert found[name] == meta[name]
+    assert "Link" not in ask(server, "/?where=a%3D1>;rel=x")[1]
+    assert ask(server, "/api/v1/first?where=nosuch%3D1")[0] == 400
+    # Files are kept by the browser: their addresses change with their content.
+    assert b'"static/' in page
+    for name in re.findall(rb'"(static/[^"]+)"', page):
+        _, headers, _ = ask(server, f"/{name.decode()}")
+        assert "immutable" in headers["Cache-Control"] and "private" in headers["Cache-Control"]
+
+
 def test_series_have_a_value_for_each_bin(server, ledger):
     found = get(server, "series", metric="calls", bin="day", since="30d", top=1)
     assert [group["name"] for group in found["series"]][0] == "gpt-4o"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import datetime, timedelta, timezone
+from decimal import ROUND_HALF_UP, Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -150,11 +151,11 @@ def written(metric: str, value: str | float | None) -> str:
         return f"{math.floor(value + 0.5):,} ms"
     if metric == "calls":
         return f"{value:,}"
-    size = float(value)
-    if size == 0 or size >= 0.095:
-        return f"${size:,.2f}"
+    size = Decimal(str(value))
+    if size == 0 or size >= Decimal("0.095"):
+        return f"${size.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
     exponent = int(f"{size:.1e}".partition("e")[2])  # of the rounded value: 0.000996 is written as 0.0010
-    return f"${size:.{1 - exponent}f}"
+    return f"${size.quantize(Decimal(1).scaleb(exponent - 1), ROUND_HALF_UP):f}"
 
 
 def test_the_figures_are_those_of_the_report(visit, path):

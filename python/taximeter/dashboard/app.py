@@ -21,12 +21,12 @@ from .calls import call
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
 from .metrics import Paced
-from .panels import PANELS, latency_series_of, ranked, series_of
+from .panels import PANELS, first, latency_series_of, ranked, series_of
 from .panels import budgets as budgets_panel
 from .prices import explanation
 from .source import Readers, Redaction, Source
 from .state import State
-from .static import static
+from .static import page, static
 
 __all__ = ["Dashboard", "Standings", "StartResponse", "app"]
 
@@ -120,6 +120,8 @@ class Dashboard:
             return json_response(budgets_panel(self._budgets() if self._budgets else (), self._redaction))
         if request.path == "/api/v1/live":
             return self._follow(request)
+        if request.path == "/":
+            return page(request.text)
         if (file := static(request.path)) is not None:
             return file
         if found := _CALL.fullmatch(request.path):
@@ -130,7 +132,8 @@ class Dashboard:
             raise RequestError(HTTPStatus.NOT_FOUND, f"there is nothing at {request.path!r}")
         begin = time.monotonic()
         with self._readers.one(request.is_gone) as source:
-            value = panel(source, self._state(request, source), self._redaction)
+            state = State.of_page if panel is first else State.of
+            value = panel(source, state(request, source.timezone, self._redaction.fields), self._redaction)
         return json_response({**value, "query_ms": round((time.monotonic() - begin) * 1000, 1)})
 
     def _state(self, request: Request, source: Source) -> State:

@@ -28,7 +28,6 @@ SECURITY: Final = (
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cache-Control", "no-store"),
 )
 """Headers of every response."""
 
@@ -109,11 +108,14 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     policy: str = CONTENT_POLICY
     """The content security policy."""
+    cache: str = "no-store"
+    """What a browser may keep. Nothing that tells of the ledger is kept."""
 
     def head(self) -> list[tuple[str, str]]:
         """Return all headers."""
         length = [("Content-Length", str(len(self.body)))] if isinstance(self.body, bytes) else []
-        return [("Content-Type", self.kind), *length, ("Content-Security-Policy", self.policy), *SECURITY, *self.headers.items()]
+        rules = (("Content-Security-Policy", self.policy), *SECURITY, ("Cache-Control", self.cache))
+        return [("Content-Type", self.kind), *length, *rules, *self.headers.items()]
 
 
 def json_response(value: object, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:

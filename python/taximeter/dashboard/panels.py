@@ -25,7 +25,7 @@ from .prices import remedy
 from .source import Redaction, Source
 from .state import METRICS, State
 
-__all__ = ["PANELS", "budgets", "latency_series_of", "ranked", "series_of"]
+__all__ = ["PANELS", "budgets", "first", "latency_series_of", "ranked", "series_of"]
 
 _MOST_BINS: Final = 750
 _MANY: Final = frozenset({"customer", "user", "session", "trace_id", "call_id"})
@@ -42,8 +42,11 @@ _ONLY_FILES: Final = ("arrivals", "metrics", "repricings")
 
 def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return the fields that requests may name, and when the first and the last call began."""
+    return _meta(source, state, redaction, report_of(source, state, ()))
+
+
+def _meta(source: Source, state: State, redaction: Redaction, report: Report) -> dict[str, Any]:
     ends = source.period()
-    report = report_of(source, state, ())
     lacks = [] if source.is_file else [*_ONLY_FILES, *(["cache_saved_usd"] if report.total.cache_saved_usd is None else [])]
     return {
         "version": __version__,
@@ -66,7 +69,16 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
 
     There is no forecast for a part of the calls.
     """
+    return _summary(source, state, report_of(source, state, ()))
+
+
+def first(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return what the page needs before all else, `meta` and `summary`, in one answer. The query is that of the page's address."""
     report = report_of(source, state, ())
+    return {**_meta(source, state, redaction, report), **_summary(source, state, report)}
+
+
+def _summary(source: Source, state: State, report: Report) -> dict[str, Any]:
     before = None
     if report.since is not None:
         until = report.until or datetime.now(state.zone)
@@ -288,8 +300,8 @@ def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dic
 
 
 PANELS: Final = {
-    "meta": meta, "summary": summary, "series": series_panel, "top": top, "errors": errors, "unpriced": unpriced, "cache": cache,
-    "calls": calls, "latency": latency, "latency-series": latency_series,
+    "meta": meta, "summary": summary, "first": first, "series": series_panel, "top": top, "errors": errors, "unpriced": unpriced,
+    "cache": cache, "calls": calls, "latency": latency, "latency-series": latency_series,
 }  # fmt: skip
 """The panels by name. Each returns an object."""
 

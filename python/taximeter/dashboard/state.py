@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, tzinfo
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 from ..fields import unknown_name
 from ..ledger import Row
@@ -24,6 +25,10 @@ _DEFAULTS: Final = {
     "since": "30d", "until": "", "tz": "", "by": "model", "bin": "auto", "metric": "cost_usd", "sort": "", "top": "8", "limit": "50",
     "offset": "0", "after": "", "width": "760", "start": "exact",
 }  # fmt: skip
+_OF_PAGE: Final = ("since", "until", "tz", "by", "bin", "metric", "where")
+"""What the address of the page and the query of an answer have in common. The page ignores other names."""
+_LATENCY: Final = "latency_ms"
+"""A metric of the page that has no sum."""
 _MOST: Final = {"top": 50, "limit": 500, "offset": 1_000_000, "width": 2_400}
 _EVERYTHING: Final = "all"
 _STARTS: Final = ("exact", "day")
@@ -91,6 +96,16 @@ class State:
             return cls._parsed(texts, conditions, own_zone, redacted)
         except ValueError as error:  # a ConfigError is one too
             raise _wrong(str(error)) from None
+
+    @classmethod
+    def of_page(cls, request: Request, own_zone: tzinfo, redacted: Collection[str] = ()) -> State:
+        """Return what a request asks for whose query is that of the address of the page."""
+        given: dict[str, str] = {"start": "day"}
+        for name, value in request.query():
+            if name in _OF_PAGE and name != "where" and (name, value) != ("metric", _LATENCY):
+                given.setdefault(name, value)
+        conditions = [("where", value) for name, value in request.query() if name == "where"]
+        return cls.of(replace(request, text=urlencode([*given.items(), *conditions])), own_zone, redacted)
 
     @classmethod
     def _parsed(cls, texts: Mapping[str, str], conditions: Collection[str], own_zone: tzinfo, redacted: Collection[str]) -> State:

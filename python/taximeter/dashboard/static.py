@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -9,7 +12,7 @@ from typing import Final
 from ..chart import STYLE
 from .http import Response
 
-__all__ = ["static"]
+__all__ = ["page", "static"]
 
 _PLACE: Final = Path(__file__).parent / "static"
 _KINDS: Final = {
@@ -18,6 +21,10 @@ _KINDS: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_FOR_EVER: Final = "private, max-age=31536000, immutable"
+"""Addresses of files have a digest of their content, so what a browser keeps is never old."""
+_QUERY: Final = re.compile(r"[\w.~%&=+:;,@!$'()*/?-]{0,2000}", re.ASCII)
+"""Queries that can be in a header as they stand."""
 
 
 def static(path: str) -> Response | None:
@@ -25,12 +32,24 @@ def static(path: str) -> Response | None:
     return _files().get(path)
 
 
+def page(query: str) -> Response:
+    """Return the page itself. Its first panel is asked for by a header, so the browser does so before it has read anything else.
+
+    Args:
+        query: The query of its address, as it was sent.
+    """
+    if not _QUERY.fullmatch(query):
+        return _files()["/"]
+    first = f"<api/v1/first{f'?{query}' if query else ''}>; rel=preload; as=fetch; crossorigin"
+    return replace(_files()["/"], headers={"Link": first})
+
+
 @cache
 def _files() -> dict[str, Response]:
-    found = {
-        "/" if one.name == "index.html" else f"/static/{one.name}": Response(one.read_bytes(), _KINDS[one.suffix])
-        for one in _PLACE.iterdir()
-        if one.suffix in _KINDS
-    }
+    content = {one.name: one.read_bytes() for one in sorted(_PLACE.iterdir()) if one.suffix in _KINDS}
     # The styles of charts come from the module that draws them.
-    return {**found, "/static/chart.css": Response(STYLE.encode(), _KINDS[".css"])}
+    content["style.css"] = STYLE.encode() + b"\n" + content["style.css"]
+    digest = hashlib.sha256(b"\0".join(content.values())).hexdigest()[:12]
+    html = content.pop("index.html").replace(b'"static/', f'"static/{digest}/'.encode())
+    found = {f"/static/{digest}/{name}": Response(body, _KINDS[Path(name).suffix], cache=_FOR_EVER) for name, body in content.items()}
+    return {**found, "/": Response(html, _KINDS[".html"])}

@@ -8,6 +8,7 @@ import { METRICS, PERIODS, address, change, onChange, periodName, periodOf, quer
 const BASE = new URL("./", location.href).pathname;
 const TOP = 10;
 const LOOK_AGAIN = 5000;
+const IDLE = 200;
 const MOST_LIVE = 500;
 const DRAW_EVERY = 150;
 const OPERATORS = [["=", "is"], ["!=", "is not"], ["~", "contains"], [">", "is above"], ["<", "is below"]];
@@ -17,13 +18,17 @@ let run = 0;
 let limits = { top: TOP, customers: TOP };
 let shownCalls = [];
 let stream = null;
+/** The chart, which is asked for beside its data. */
+let early = null;
 const arrived = [];
 let selected = -1;
 
+/** About the width of a chart, as the style sheet has it. To ask for the real one would lay out the page before anything is asked for. */
+const room = () => Math.min(innerWidth - (innerWidth <= 860 ? 24 : 40), innerWidth < 2200 ? 1640 : 2440) - 34;
 const api = (name, more = {}) => `${BASE}api/v1/${name}${query(read(), more)}`;
 
 async function get(name, search = query(read())) {
-  const response = await fetch(`${BASE}api/v1/${name}${search}`, { headers: { accept: "application/json" } });
+  const response = await fetch(`${BASE}api/v1/${name}${search}`);
   const data = await response.json().catch(() => ({}));
   if (!response.ok) throw Object.assign(new Error(data.error ?? `the dashboard answered with ${response.status}`), { status: response.status });
   return data;
@@ -49,6 +54,11 @@ const tools = {
   get isLive() {
     return stream !== null;
   },
+  takeChart() {
+    const taken = early;
+    early = null;
+    return taken;
+  },
   toggleLive,
   openCall: (id) => panels.openCall(id, tools).catch(report),
   more(name) {
@@ -73,7 +83,7 @@ const tools = {
 
 /** Panels with their question. */
 const QUESTIONS = [
-  ["tiles", "summary", () => ({}), panels.tiles],
+  ["tiles", null, null, panels.tiles],
   ["series", () => (tools.isLatency ? "latency-series" : "series"), () => ({}), panels.series],
   ["calls", "calls", () => ({ limit: 25, sort: read().sort || null }), (section, data) => panels.calls(section, { ...data, rows: (shownCalls = data.rows) }, tools)],
   ["top", "top", () => ({ limit: limits.top }), panels.top],
@@ -93,16 +103,29 @@ function report(error) {
 async function load() {
   const own = ++run;
   const state = read();
+  // The page's own address asked for this already when it was opened: see `dashboard/static.py`.
+  const first = get("first", location.search).then(
+    (data) => ({ data }),
+    // A filter may be invalid. The panels say so, below controls that can remove it.
+    async (error) => ({ error, data: await get("meta", query({ ...state, where: [] })) }),
+  );
   $("problem").hidden = true;
-  controls(state);
-  $("panels").classList.add("loading");
+  if (meta) $("panels").classList.add("loading");
+  early = panels.isTableShown() ? null : panels.chart(tools, room());
+  early?.catch(() => {}); // its panel says why, unless it has no data at all
   panels.margin($("margin"));
   // All questions are asked at once; panels are drawn when the fields of the ledger are known.
-  const asked = get("meta", query({ ...state, where: [] })).then((found) => own === run && (meta = found));
+  const asked = first.then(({ data }) => own === run && (meta = data));
+  const answer = async (question, more) => {
+    if (question) return get(typeof question === "function" ? question() : question, query(state, more()));
+    const { data, error } = await first;
+    if (error) throw error;
+    return data;
+  };
   const one = async ([id, question, more, draw]) => {
     const section = $(id);
     try {
-      const data = await get(typeof question === "function" ? question() : question, query(state, more()));
+      const data = await answer(question, more);
       await asked;
       if (own !== run || meta.first === null) return;
       await draw(section, data, tools);
@@ -115,6 +138,7 @@ async function load() {
   };
   try {
     const all = Promise.all(QUESTIONS.map(one));
+    controls(state);
     await asked;
     if (own !== run) return;
     controls(state);
@@ -136,6 +160,7 @@ async function load() {
   if (own !== run) return;
   $("panels").classList.remove("loading");
   document.documentElement.dataset.ready = String(own);
+  if (meta) setTimeout(() => zones(read().tz || meta.timezone, true), IDLE);
   const period = meta && `${meta.since ? meta.since.slice(0, 16).replace("T", " ") : "the first call"} to ${meta.until ? meta.until.slice(0, 16).replace("T", " ") : "now"}, ${meta.timezone}`;
   $("about").textContent = meta ? `${period}. taximeter ${meta.version}` : "";
 }
@@ -147,11 +172,7 @@ function controls(state) {
   const name = periodName(state);
   fill($("period"), PERIODS, name);
   $("custom").hidden = name !== "custom" && !$("custom").dataset.open;
-  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const zone = meta?.timezone ?? state.tz;
-  const zones = [...new Set([state.tz || zone, own, "UTC"].filter(Boolean))];
-  const others = (Intl.supportedValuesOf?.("timeZone") ?? []).filter((one) => !zones.includes(one));
-  fill($("zone"), [...zones, ...others].map((one) => [one, one]), state.tz || zone);
+  zones(state.tz || meta?.timezone || "");
   const fields = (meta?.fields ?? [state.by]).filter((field) => field !== "tag:KEY");
   const all = [...new Set([state.by, ...fields])].filter(Boolean);
   fill($("by"), [...all.map((field) => [field, field]), ["", "nothing"], ["tag:", "a tag …"]], state.by);
@@ -160,6 +181,15 @@ function controls(state) {
   $("filters").replaceChildren(
     ...state.where.map((condition, index) => h("li", {}, h("bdi", { title: printable(condition) }, printable(condition).replace(/^([^=!~<>]+(?:!=|=|~|<|>))$/, "$1(none)")), h("button", { type: "button", "aria-label": `Remove the filter ${printable(condition)}`, onclick: () => remove(index) }, "×"))),
   );
+}
+
+/** Fill the choice of time zones. All 400 take a tenth of a second, so they are there when the panels are. */
+function zones(chosen, isReady = false) {
+  const own = isReady ? Intl.DateTimeFormat().resolvedOptions().timeZone : "";
+  const near = [...new Set([chosen, own, "UTC"].filter(Boolean))];
+  const known = [...$("zone").options].map((one) => one.value);
+  if (known.includes(chosen) && (!isReady || known.length > near.length)) $("zone").value = chosen;
+  else fill($("zone"), [...near, ...(isReady ? (Intl.supportedValuesOf?.("timeZone") ?? []).filter((one) => !near.includes(one)) : [])].map((one) => [one, one]), chosen);
 }
 
 function addFilter() {

@@ -3,8 +3,8 @@
 import { announce, h } from "./dom.js";
 import { printable, share, value } from "./format.js";
 
-/** Load an SVG document. An XHR parses it, so no text is ever read as HTML. */
-function load(url) {
+/** Return the element of an SVG document. An XHR parses it, so no text is ever read as HTML. */
+export function drawing(url) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("GET", url);
@@ -17,8 +17,8 @@ function load(url) {
 }
 
 /** Return a figure with a chart, and what it shows of one bin in a tip: `data` has `bins`, `series` and `metric`. */
-export async function figure(url, data, onPick) {
-  const svg = document.adoptNode(await load(url));
+export function figure(drawn, data, onPick) {
+  const svg = document.adoptNode(drawn);
   const tip = h("div", { class: "tip", hidden: true });
   const frame = h("div", { class: "figure", tabindex: "0", role: "group", "aria-label": `${svg.querySelector("title")?.textContent ?? "Chart"}. Arrow keys read the bins.` }, svg, tip);
   const places = bins(svg, data.bins.length);

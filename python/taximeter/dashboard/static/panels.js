@@ -1,6 +1,6 @@
 // The panels. Each takes its section, the answer of the server and the page's tools, and fills the section.
 
-import { figure } from "./charts.js";
+import { drawing, figure } from "./charts.js";
 import { h, showDialog } from "./dom.js";
 import { amounts, count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
 import { filterBy } from "./state.js";
@@ -108,6 +108,10 @@ export function tiles(section, data, tools) {
   );
 }
 
+/** Ask for the chart over time, `width` pixels wide. */
+export const chart = (tools, width) => drawing(tools.url(`chart/${tools.isLatency ? "latency" : "series"}-part.svg`, { width: Math.max(280, Math.min(2400, Math.round(width) || 760)) }));
+export const isTableShown = () => sessionStorage.getItem("series") === "table";
+
 export async function series(section, data, tools) {
   const title = `${tools.metricName} ${data.by && data.by !== data.bin ? `by ${data.by}, ` : ""}per ${data.bin}`;
   const name = tools.isLatency ? "latency" : "series";
@@ -115,13 +119,14 @@ export async function series(section, data, tools) {
   const rows = data.bins.map((bin, index) => [bin, ...data.series.map((one) => one.values[index])]);
   const asTable = () => table([{ title: data.bin, cell: (row) => printable(row[0]) }, ...data.series.map((one, index) => ({ title: printable(one.name), number: true, cell: (row) => value(data.metric, row[index + 1]) }))], rows.toReversed(), title);
   const body = h("div", {});
-  let isTable = sessionStorage.getItem("series") === "table";
+  let isTable = isTableShown();
   const toggle = h("button", { type: "button", onclick: () => ((isTable = !isTable), sessionStorage.setItem("series", isTable ? "table" : ""), draw()) }, "table");
   const draw = async () => {
     toggle.setAttribute("aria-pressed", String(isTable));
+    const early = tools.takeChart();
     if (!data.bins.length || !data.series.length) return body.replaceChildren(h("p", { class: "note" }, tools.isLatency ? "No call in this period has a latency." : "No calls in this period."));
     const onPick = (name, excluded) => data.by && filterBy(data.by, name === data.absent ? null : name, excluded);
-    body.replaceChildren(isTable ? asTable() : await figure(tools.url(`chart/${name}-part.svg`, { width: Math.max(280, Math.min(2400, body.clientWidth || 760)) }), data, onPick));
+    body.replaceChildren(isTable ? asTable() : figure(await (early ?? chart(tools, body.clientWidth)), data, onPick));
   };
   section.replaceChildren(head(title, toggle, saveCsv(name, [data.bin, ...data.series.map((one) => one.name)], rows), saveJson(tools.api(tools.isLatency ? "latency-series" : "series"), name), saveSvg(chartUrl, name)), body);
   await draw();
