@@ -9,6 +9,7 @@ import io
 import json
 import math
 import re
+import socket
 import threading
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta, timezone
@@ -102,6 +103,20 @@ def test_every_response_has_the_headers_of_a_page_that_runs_nothing_foreign(serv
     _, headers, _ = ask(server, "/api/v1/summary")
     for rule in ("script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "require-trusted-types-for 'script'"):
         assert rule in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"), [(b"garbage", 400), (b"GET / HTTP/9.9", 505), (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", 414)]
+)
+def test_what_is_no_request_is_answered_with_the_same_headers(server, request_line, status):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+        connection.sendall(request_line + b"\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 %d " % status)
+    assert b"nosniff" in head
+    assert b"default-src 'none'" in head
+    assert b"Python" not in head
+    assert b"garbage" not in body
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example", "", "127.0.0.1@evil.example"])
@@ -383,7 +398,8 @@ def test_pages_of_calls_have_each_call_once(server, ledger):
     assert set(seen) == {event["id"] for event in ledger.events()}
     times = [get(server, f"calls/{one}")["call"]["started_at"] for one in seen[:5]]
     assert times == sorted(times, reverse=True)
-    assert refused(server, "/api/v1/calls?after=nothing")[0] == 400
+    for wrong in ("nothing", "9999-12-31T23:59:59.999999Z~x", "0001-01-01T00:00:00.000000Z~x"):
+        assert refused(server, f"/api/v1/calls?after={wrong}")[0] == 400
     assert refused(server, f"/api/v1/calls/{'0' * 8}-0000-0000-0000-{'0' * 12}")[0] == 404
     assert refused(server, "/api/v1/calls/" + seen[0][:8])[0] == 404
 
@@ -727,6 +743,15 @@ def test_redacted_values_are_codes_everywhere(path):
     assert call_app(app, "/api/v1/summary?where=user%3Du1")[0] == 400
     assert call_app(app, "/api/v1/export.jsonl")[0] == 403
     assert b">u1<" not in call_app(app, "/chart/series.svg?by=user")[2]
+
+
+def test_a_redacted_model_is_in_no_answer(path):
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path), redact=("model",))
+    model, call = "gpt-4o", json.loads(call_app(app, "/api/v1/calls?where=cost_status%3Dpriced&limit=1&since=all")[2])["rows"][0]
+    for panel in ("latency", "unpriced", "cache", "errors", "top", "series", f"calls/{call['id']}"):
+        status, _, body = call_app(app, f"/api/v1/{panel}?since=all" if "/" not in panel else f"/api/v1/{panel}")
+        assert status == 200, body
+        assert model not in body.decode(), panel
 
 
 def test_a_ledger_that_cannot_be_read_is_said(tmp_path):

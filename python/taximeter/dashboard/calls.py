@@ -68,8 +68,9 @@ def call(source: Source, event_id: str, redaction: Redaction, explain: Callable[
     event = source.find(event_id)
     if event is None or event["id"] != event_id:
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
-    before = _repricings(source, event_id) if source.is_file else None
-    return {"schema_version": 1, "call": redaction.event(event), "explanation": explain(event), "repricings": before}
+    before = [redaction.event(one) for one in _repricings(source, event_id)] if source.is_file else None
+    explanation = None if redaction.hides_prices else explain(event)
+    return {"schema_version": 1, "call": redaction.event(event), "explanation": explanation, "repricings": before}
 
 
 def _repricings(source: Source, event_id: str) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ def _page(source: Source, state: State) -> tuple[list[Event], bool]:
     try:
         # Moments have microseconds, so the page begins with calls of the same microsecond, which are skipped.
         until = datetime.fromisoformat(text[:26] + "+00:00") + timedelta(microseconds=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise RequestError(HTTPStatus.BAD_REQUEST, f"after: {state.after!r} is not a `next` of a page") from None
     more = _SAME_TIME
     while True:

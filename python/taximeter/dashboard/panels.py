@@ -211,7 +211,9 @@ def errors(source: Source, state: State, redaction: Redaction) -> dict[str, Any]
 def unpriced(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return the calls whose cost is unknown, by model, each with the nearest names of the catalog and what to do about it."""
     found = _selected(source, state, redaction, ("provider", "model"), (("cost_status", "unpriced"),))
-    return {**found, "rows": [{**row, **remedy(row["provider"], row["model"])} for row in found["rows"][:_MOST_REMEDIES]]}
+    rows = found["rows"][:_MOST_REMEDIES]
+    # The names of the catalog that are nearest to a code say nothing.
+    return found if redaction.hides_prices else {**found, "rows": [{**row, **remedy(row["provider"], row["model"])} for row in rows]}
 
 
 def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     return {"rows": rows[: state.limit], "total": report.to_dict()["total"], **about(report)}
 
 
-def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
+def latency(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return percentiles of the latency and of the time to the first token, by model."""
     report = report_of(source, state, ())
 
@@ -237,7 +239,10 @@ def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
         }
 
     first_tokens = found("ttft_ms")
-    rows = [{"model": model, **first_tokens.get(model, {}), **values} for model, values in found("latency_ms").items()]
+    rows = [
+        {"model": redaction.value("model", model), **first_tokens.get(model, {}), **values}
+        for model, values in found("latency_ms").items()
+    ]
     return {"rows": rows[: state.limit], **about(report)}
 
 

@@ -8,6 +8,7 @@ import selectors
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Final
@@ -17,7 +18,7 @@ from .. import files
 from ..errors import ConfigError
 from .access import LOOPBACK, Access
 from .app import Dashboard, Processes, Standings, StartResponse
-from .http import IS_GONE
+from .http import IS_GONE, Response
 from .source import Source
 
 __all__ = ["Server", "own_token"]
@@ -65,6 +66,21 @@ class _RequestHandler(WSGIRequestHandler):
 
     def address_string(self) -> str:
         return str(self.client_address[0])  # without a look-up of the name
+
+    def version_string(self) -> str:
+        """Return the name of the server, without the version of Python."""
+        return "taximeter"
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - of the base
+        """Answer what is no request, in plain text and with the headers of every response."""
+        response = Response(f"{HTTPStatus(code).phrase}\n".encode(), status=HTTPStatus(code))
+        self.request_version = "HTTP/1.0"  # a request without a version would get no headers
+        self.send_response(response.status)
+        for name, value in response.head():
+            self.send_header(name, value)
+        self.end_headers()
+        if isinstance(response.body, bytes) and self.command != "HEAD":
+            self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Log nothing: addresses have codes in them."""

@@ -31,6 +31,8 @@ _LONGEST: Final = 10.0
 """Seconds that a reader may take for one answer."""
 _LOOK: Final = 0.25
 """Seconds between two looks whether the client of a request is still there."""
+_EXPLAINED: Final = frozenset({"provider", "model", "service_tier", "region", "catalog", "cost_notes"})
+"""The fields that the explanation of a cost names."""
 
 
 class Source(Protocol):
@@ -210,9 +212,16 @@ class Redaction:
     """
 
     def __init__(self, fields: Collection[str] = ()) -> None:
-        self.fields = frozenset(fields)
+        # The entry of the catalog has the names of both in it.
+        more = {"priced_as"} if {"provider", "model"}.intersection(fields) else frozenset()
+        self.fields = frozenset(fields) | more
         # Without the key, the text of a value cannot be found by trying values.
         self._key = secrets.token_bytes(32)
+
+    @property
+    def hides_prices(self) -> bool:
+        """Whether the explanation of a cost would tell a value that is not shown."""
+        return not _EXPLAINED.isdisjoint(self.fields)
 
     def value(self, field: str, value: str | None) -> str | None:
         """Return a value of a field as it may be shown."""
