@@ -352,6 +352,26 @@ def test_a_closed_pipe_is_not_an_error(used, state):
     assert outcome.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-"])
+def test_closed_streams_are_not_an_error(used, state, closed):
+    outcome = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m taximeter report --where model=none {closed}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert outcome.returncode == 0
+    assert "Traceback" not in outcome.stderr
+    # A message does not go to standard output because standard error is closed.
+    assert "no calls" not in outcome.stdout
+
+
+def test_control_characters_of_arguments_are_escapes_in_errors(cli, used):
+    for arguments in (("calls", "--nosuch=\x1b[2J"), ("query", "\x1b[2J"), ("backup", "/nosuch\x1b[2J/file")):
+        error = cli(*arguments, code=2).stderr
+        assert "\x1b" not in error
+        assert "\\x1b[2J" in error or arguments[0] == "query"
+    assert "\\x1b[2J" in cli("report", "--where", "model=\x1b[2J").stderr
+
+
 def test_tokens_of_a_file_and_of_standard_input(cli, state):
     place = state.parent / "prompt.txt"
     place.write_text("Hello, world", encoding="utf-8")

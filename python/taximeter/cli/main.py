@@ -8,11 +8,12 @@ import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
+from ..sanitize import printable
 from ..settings import NO_HOME, Settings, resolve
 from .common import Run, action_adder, add_common, add_source
 from .progress import INTERRUPTED, run
@@ -61,6 +62,7 @@ _EXAMPLES: Final = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _replace_closed_streams()
     options = parser(_modules(arguments)).parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
@@ -77,6 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _replace_closed_streams() -> None:
+    """Let a process without standard streams, as after `>&-` or in a window without console, print to nowhere.
+
+    Python has `None` in their place. Then `print` fails for standard output, and for standard error it prints to standard output.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Open until the process ends. It takes the lowest free descriptor, so that no file of ours gets one of the first three.
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -167,6 +180,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return "\n".join(parts)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows the control characters of wrong arguments as escapes. The parsers of its commands are of this class, too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _modules(arguments: Sequence[str]) -> Sequence[str]:
     """Return the modules that a command line needs: that of its command, or all for help and for errors."""
     if not arguments:
@@ -187,7 +207,7 @@ def parser(modules: Iterable[str] = MODULES) -> argparse.ArgumentParser:
     Args:
         modules: The modules whose commands it has. Each takes time to import, and a command needs only its own.
     """
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="taximeter",
         description="What LLM calls use and cost. Without a command: today, this month, and a forecast.",
         formatter_class=_Help,

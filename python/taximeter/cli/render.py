@@ -99,8 +99,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error to standard error."""
-    print(text, file=sys.stderr)
+    """Print an error to standard error. It may repeat arguments and names from events, so only its line breaks are kept."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 def answer(

@@ -100,9 +100,11 @@ class Care:
             progress: Called with the pages that are copied, and all pages.
 
         Raises:
-            ValueError: There is no ledger, or the file exists.
+            ValueError: There is no ledger, the file exists, or its directory does not.
             LedgerError: The ledger cannot be read, or the file not written. An existing file is then unchanged.
         """
+        if not (directory := Path(target).absolute().parent).is_dir():
+            raise ValueError(f"target: there is no directory {str(directory)!r}; create it, or name another file")
         self._bring_up_to_date()
         done = _core.ledger_backup(self.path, target, replace, progress)
         return Backup(done["events"], done["bytes"])

@@ -78,8 +78,9 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any], t
     try:
         return Rows(_core.LedgerQuery(path, sql, given, timeout))
     except ValueError as error:
-        near = _near(path, str(error))
-        raise ValueError(f"{error}; did you mean {near}?") from None if near else error
+        if near := _near(path, str(error)):
+            raise ValueError(f"{error}; did you mean {near}?") from None
+        raise
 
 
 def _near(path: Path, message: str) -> str | None:
