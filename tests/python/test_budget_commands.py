@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 import pytest
 
 import taximeter
 from conftest import rows
+from taximeter.cli.budgets import _table
 
 
 def spend(state, *customers: str, **fields) -> None:
@@ -29,6 +31,26 @@ def test_the_list_has_each_key_and_check_exits_with_3_if_one_is_used_up(cli, sta
     assert (found["acme"]["used"], found["acme"]["left"], found["acme"]["is_spent"]) == ("0.005", "0", True)
     assert cli("budgets", "--key", "other\x1b[2J", "--check").stdout.count("\n") == 2
     assert "\x1b" not in cli("budgets").stdout
+
+
+def test_the_list_says_what_a_period_is_expected_to_take():
+    now = time.time()
+    one = {
+        "budget": "team",
+        "key": [],
+        "unit": "usd",
+        "amount": "500",
+        "used": "250",
+        "held": "0",
+        "left": "250",
+        "percent": 50.0,
+        "calls": 4_000,
+    }
+    early, late = ({**one, "period_start": now - 86_400 * days, "resets_at": now + 86_400 * (30 - days)} for days in (1, 29))
+    heading, first, second = _table([early, late])
+    assert heading.split()[-4:] == ["%", "ON", "PACE", "RESETS", "(UTC)"][1:]
+    assert first.split()[6] == "50" and second.split()[6:8] == ["50", "$259"]
+    assert "PACE" not in "".join(_table([early]))
 
 
 def test_a_spent_budget_that_only_warns_is_no_problem(cli, state):

@@ -155,7 +155,10 @@ def test_the_screens_look_as_drawn(terminal, spent):
     month = next(line for line in shown if line.startswith(f"{now:%B} "))
     assert len(ends([shown[1], today, month], r"cost|\d\.\d+")) == 1
     rest = "    ".join(shown[4 : shown.index("")])
-    assert re.fullmatch(r"forecast  \$[\d,]+(-[\d,]+)? by \d\d \w{3}    now \$[\d.]+/h    budget all [#.]{9} \d+ % of \$700", rest)
+    assert re.fullmatch(
+        r"forecast  \$[\d,]+(-[\d,]+)? by \d\d \w{3}    now \$[\d.]+/h    budget all [#.]{9} \d+ % of \$700(, on pace \$[\d,.]+(-[\d,.]+)?)?",
+        rest,
+    )
     shown = shown[shown.index("") - 5 :]
     assert shown[6].split() == ["model", f"({now:%B})", "cost", "share", "calls", "cached", "14", "days"]
     assert matches(shown[7], "claude-sonnet-4-5", COST, r"\d+ %", r"\d+", r"\d+ %", "[▁▂▃▄▅▆▇█]{14}")

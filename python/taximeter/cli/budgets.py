@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 from .. import _core, _default
 from ..budgets.checks import PERIODS, UNITS
 from ..budgets.definition import Budget, from_core
+from ..budgets.pace import Pace, pace, pace_text
 from ..budgets.refusal import SEPARATOR, moment, with_unit
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
@@ -112,7 +114,7 @@ def _standings() -> list[dict[str, Any]]:
 def _list(options: argparse.Namespace) -> int:
     found = [one for one in _standings() if options.key is None or one["key"] == options.key]
     if options.json:
-        answer(options, found)
+        answer(options, [{**one, "pace": None if (expected := _pace(one)) is None else [*map(str, expected)]} for one in found])
     else:
         for line in _table(found):
             print(line)
@@ -123,8 +125,19 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if not found:
+        return ()
     heading = ("BUDGET", "KEY", "LIMIT", "USED", "HELD", "LEFT", "%", "RESETS (UTC)")
-    return table([heading, *(_row(one) for one in found)]) if found else ()
+    rows = [heading, *(_row(one) for one in found)]
+    paces = [_pace(one) for one in found]
+    if any(paces):
+        texts = ["" if expected is None else pace_text(expected, one["unit"]) for expected, one in zip(paces, found, strict=True)]
+        rows = [(*row[:-1], text, row[-1]) for row, text in zip(rows, ["ON PACE", *texts], strict=True)]
+    return table(rows)
+
+
+def _pace(one: Mapping[str, Any]) -> Pace | None:
+    return pace(one, time.time())
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -156,7 +169,9 @@ def fullest_budget() -> str | None:
         return None
     drawn = bar(Decimal(str(min(found["percent"], 100))) / 100, _BAR)
     name = printable(SEPARATOR.join((found["budget"], *found["key"])))
-    return f"budget {name} {drawn} {found['percent']:.0f} % of {with_unit(Decimal(found['amount']), found['unit'])}"
+    text = f"budget {name} {drawn} {found['percent']:.0f} % of {with_unit(Decimal(found['amount']), found['unit'])}"
+    expected = _pace(found)
+    return text if expected is None else f"{text}, on pace {pace_text(expected, found['unit'])}"
 
 
 def has_several_budgets() -> bool:
