@@ -320,8 +320,9 @@ class _Frame:
         shown = [shorten(printable(tick), 16) for tick in ticks]
         every = max(1, math.ceil((max(map(display_width, shown), default=0) * _COLUMN + 12) / self.step))
         for index in range(0, len(shown), every):
-            x = f"{self.x(index):.1f}"
-            yield f'<text x="{x}" y="{self.bottom + 18:.1f}" text-anchor="middle" fill-opacity=".75">{_text(shown[index])}</text>'
+            # The last one would not fit if its bar is narrow.
+            x = min(self.x(index), self.width - display_width(shown[index]) * _COLUMN / 2)
+            yield f'<text x="{x:.1f}" y="{self.bottom + 18:.1f}" text-anchor="middle" fill-opacity=".75">{_text(shown[index])}</text>'
 
 
 def _checked(labels: Sequence[object], series: Mapping[str, Sequence[Number]]) -> dict[str, list[float | None]]:

@@ -11,6 +11,7 @@ import math
 import re
 import socket
 import threading
+import time
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -481,7 +482,7 @@ def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):
 
 def test_a_live_stream_that_is_far_behind_goes_on_with_the_newest_calls(live, meter, monkeypatch):
     monkeypatch.setattr("taximeter.dashboard.live._MOST_BEHIND", 50)
-    monkeypatch.setattr("taximeter.dashboard.live._MOST", 20)
+    monkeypatch.setattr("taximeter.dashboard.live._NEWEST", 20)
     for number in range(100):
         meter.track(provider="openai", model="gpt-4o", input_tokens=number)
     events_of(meter)
@@ -626,7 +627,13 @@ def test_budgets_are_shown_by_how_much_is_used(path):
     standings = [{"budget": "a", "key": ["acme"], "percent": 5.0}, {"budget": "b", "key": ["é"], "percent": 90.0}]
     app = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings)
     found = json.loads(call_app(app, "/api/v1/budgets")[2])
-    assert [row["budget"] for row in found["rows"]] == ["b", "a"]
+    assert [(row["budget"], row["pace"]) for row in found["rows"]] == [("b", None), ("a", None)]
+    now = time.time()
+    ends = {"period_start": now - 50_000, "resets_at": now + 50_000}
+    half = {"budget": "a", "key": [], "percent": 5.0, "calls": 900, "unit": "usd", "used": "5.00", **ends}
+    (row,) = json.loads(call_app(dashboard.Dashboard(budgets=lambda: [half]), "/api/v1/budgets")[2])["rows"]
+    low, high = map(Decimal, row["pace"])
+    assert 8 < low < 10 < high < 12
     hidden = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings, redact=["customer"])
     assert b"acme" not in call_app(hidden, "/api/v1/budgets")[2]
     assert json.loads(call_app(dashboard.Dashboard(lambda: taximeter.Ledger(path)), "/api/v1/budgets")[2])["rows"] == []

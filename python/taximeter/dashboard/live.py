@@ -25,6 +25,11 @@ _MOST: Final = 500
 """The most calls of one look at the ledger: more than a reader can follow, and little work beside a fast writer."""
 _MOST_BEHIND: Final = 5_000
 """How many calls a stream may be behind. Then it goes on with the newest ones, and sends how many it left out."""
+_NEWEST: Final = 50
+"""How many of the newest ones it goes on with. Nobody reads faster, and each costs the browser a row beside a busy writer."""
+_FULL: Final = 4
+"""How many times longer the pause is after a look that found the most calls, or left some out. A flood then costs little beside its
+writer, and a burst arrives whole."""
 _RETRY_MS: Final = 2000
 _PLACE: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,3}))?", re.ASCII)
 """The id of a message: the number after which its page begins, and the place of its call in the page."""
@@ -82,6 +87,7 @@ class Stream:
         self._is_new = True
         self._is_open = True
         self._is_full = False
+        self._is_behind = False
 
     def __iter__(self) -> Stream:
         return self
@@ -91,7 +97,7 @@ class Stream:
         while self._is_open:
             if self._is_full:
                 self._is_full = False
-                time.sleep(live.every)
+                time.sleep(_FULL * live.every)
             try:
                 if left_out := self._left_out():
                     return f"event: left-out\nid: {self._after}\ndata: {left_out}\n\n".encode()
@@ -103,7 +109,7 @@ class Stream:
                 break
             if events and (messages := self._messages(begin, events)):
                 self._is_new = False
-                self._is_full = len(events) == _MOST
+                self._is_full, self._is_behind = self._is_behind or len(events) == _MOST, False
                 return messages.encode()
             if self._is_new:
                 self._is_new = False
@@ -122,7 +128,8 @@ class Stream:
         _, last = self._source.arrivals(None)
         if last - self._after <= _MOST_BEHIND:
             return 0
-        before, self._after, self._skipped = self._after, last - _MOST, 0
+        before, self._after, self._skipped = self._after, last - _NEWEST, 0
+        self._is_behind = True
         return self._after - before
 
     def _messages(self, begin: int | None, events: Sequence[Event]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from .. import __version__
+from ..budgets.pace import pace
 from ..ledger import Report, Row
 from ..ledger.forecast import daily_costs, forecast
 from ..ledger.report import less
@@ -95,8 +97,16 @@ def _summary(source: Source, state: State, report: Report) -> dict[str, Any]:
         "before": before,
         "last_hour_usd": format(hour.cost_usd, "f"),
         "forecast_usd": None if state.where else _forecast(source, state),
+        "latency_p95_ms": _percentile(source, state, report, "latency_ms", 0.95),
+        "ttft_p50_ms": _percentile(source, state, report, "ttft_ms", 0.5),
         **about(report),
     }
+
+
+def _percentile(source: Source, state: State, report: Report, what: str, fraction: float) -> float | None:
+    """Return a percentile of all durations of the period in milliseconds; `None` without one."""
+    found = source.percentiles(what, (), fractions=(fraction,), since=report.since, until=report.until, where=state.where)
+    return _rounded(found[0].values[0]) if found else None
 
 
 def _forecast(source: Source, state: State) -> list[str] | None:
@@ -291,17 +301,20 @@ def _checked(unit: str, bins: list[str]) -> list[str]:
 
 
 def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, Any]:
-    """Return what is used of budgets, those that are closest to their limits first.
+    """Return what is used of budgets, those that are closest to their limits first, and what their periods are expected to take.
 
     Args:
         standings: As `_core.Budgets.all_standings` has them.
         redaction: What is not shown. A key may be of any field, so each is replaced if any field is.
     """
     ordered = sorted(standings, key=lambda one: (-one["percent"], one["budget"], one["key"]))
-    rows = [
-        {**one, "key": [redaction.code("key", part) for part in one["key"]] if redaction.fields else one["key"]} for one in ordered
-    ]
-    return {"schema_version": 1, "rows": rows[:_MOST_BUDGETS], "total": len(rows)}
+    now = time.time()
+    rows = []
+    for one in ordered[:_MOST_BUDGETS]:
+        key = [redaction.code("key", part) for part in one["key"]] if redaction.fields else one["key"]
+        expected = pace(one, now)
+        rows.append({**one, "key": key, "pace": None if expected is None else [*map(str, expected)]})
+    return {"schema_version": 1, "rows": rows, "total": len(ordered)}
 
 
 PANELS: Final = {

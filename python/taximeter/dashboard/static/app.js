@@ -2,26 +2,30 @@
 
 import { $, announce, fill, h, showDialog } from "./dom.js";
 import { printable } from "./format.js";
+import { follow } from "./live.js";
 import * as panels from "./panels.js";
 import { METRICS, PERIODS, address, change, onChange, periodName, periodOf, query, read } from "./state.js";
 
 const BASE = new URL("./", location.href).pathname;
 const TOP = 10;
-const LOOK_AGAIN = 5000;
+/** Milliseconds until an empty ledger is looked at again: longer from time to time, up to a minute. */
+const LOOK_AGAIN = { first: 5000, most: 60000, growth: 1.5 };
+/** Milliseconds after which figures up to now are old when the page is seen again. */
+const OLD = 60000;
 const IDLE = 200;
-const MOST_LIVE = 500;
-const DRAW_EVERY = 150;
+const MOST_LIVE = 200;
 const OPERATORS = [["=", "is"], ["!=", "is not"], ["~", "contains"], [">", "is above"], ["<", "is below"]];
 
 let meta = null;
 let run = 0;
 let limits = { top: TOP, customers: TOP };
 let shownCalls = [];
-let stream = null;
+/** Ends live calls; null while they are off. */
+let stopLive = null;
 /** The chart, which is asked for beside its data. */
 let early = null;
-const arrived = [];
-let selected = -1;
+let emptyLooks = 0;
+let loadedAt = 0;
 
 /** About the width of a chart, as the style sheet has it. To ask for the real one would lay out the page before anything is asked for. */
 const room = () => Math.min(innerWidth - (innerWidth <= 860 ? 24 : 40), innerWidth < 2200 ? 1640 : 2440) - 34;
@@ -52,7 +56,7 @@ const tools = {
     return METRICS.find(([name]) => name === metric)?.[1] ?? printable(metric);
   },
   get isLive() {
-    return stream !== null;
+    return stopLive !== null;
   },
   takeChart() {
     const taken = early;
@@ -70,7 +74,7 @@ const tools = {
   },
   /** Show the calls in another order. */
   async setOrder(name) {
-    if (stream) toggleLive();
+    if (stopLive) toggleLive();
     change({ sort: name }, false);
     await loadCalls();
   },
@@ -96,7 +100,8 @@ const QUESTIONS = [
 ];
 
 function report(error) {
-  $("problem").textContent = printable(error.message);
+  const text = printable(error.message);
+  $("problem").replaceChildren(`${text[0].toUpperCase()}${text.slice(1)}`, ...(meta ? [] : [h("button", { type: "button", onclick: load }, "Try again")]));
   $("problem").hidden = false;
 }
 
@@ -111,7 +116,8 @@ async function load() {
   );
   $("problem").hidden = true;
   if (meta) $("panels").classList.add("loading");
-  early = panels.isTableShown() ? null : panels.chart(tools, room());
+  const wasEmpty = meta?.first === null;
+  early = wasEmpty || panels.isTableShown() ? null : panels.chart(tools, room());
   early?.catch(() => {}); // its panel says why, unless it has no data at all
   panels.margin($("margin"));
   // All questions are asked at once; panels are drawn when the fields of the ledger are known.
@@ -137,7 +143,8 @@ async function load() {
     }
   };
   try {
-    const all = Promise.all(QUESTIONS.map(one));
+    const ask = () => Promise.all(QUESTIONS.map(one));
+    const all = wasEmpty ? null : ask();
     controls(state);
     await asked;
     if (own !== run) return;
@@ -147,9 +154,10 @@ async function load() {
     $("panels").hidden = isEmpty;
     if (isEmpty) {
       panels.empty($("empty"), meta);
-      setTimeout(() => own === run && load(), LOOK_AGAIN);
+      lookAgain(own);
     } else {
-      await all;
+      emptyLooks = 0;
+      await (all ?? ask());
     }
   } catch (error) {
     if (own === run) {
@@ -160,9 +168,15 @@ async function load() {
   if (own !== run) return;
   $("panels").classList.remove("loading");
   document.documentElement.dataset.ready = String(own);
+  loadedAt = Date.now();
   if (meta) setTimeout(() => zones(read().tz || meta.timezone, true), IDLE);
-  const period = meta && `${meta.since ? meta.since.slice(0, 16).replace("T", " ") : "the first call"} to ${meta.until ? meta.until.slice(0, 16).replace("T", " ") : "now"}, ${meta.timezone}`;
-  $("about").textContent = meta ? `${period}. taximeter ${meta.version}` : "";
+  $("about").textContent = meta ? `taximeter ${meta.version}` : "";
+}
+
+function lookAgain(own) {
+  const wait = Math.min(LOOK_AGAIN.first * LOOK_AGAIN.growth ** emptyLooks, LOOK_AGAIN.most);
+  emptyLooks += 1;
+  setTimeout(() => own === run && (document.hidden ? lookAgain(own) : load()), wait);
 }
 
 function controls(state) {
@@ -223,37 +237,34 @@ function help() {
 }
 
 function toggleLive() {
-  if (stream) {
-    stream.close();
-    stream = null;
+  if (stopLive) {
+    stopLive();
+    stopLive = null;
     announce("Live calls are off.");
     return redrawCalls();
   }
   if (read().sort) return tools.setOrder("").then(toggleLive);
-  stream = new EventSource(api("live"));
-  stream.addEventListener("message", (event) => {
-    arrived.push(JSON.parse(event.data));
-    // Many calls at once are drawn once.
-    if (arrived.length === 1) setTimeout(drawArrived, DRAW_EVERY);
-  });
-  stream.addEventListener("left-out", (event) => announce(`${event.data} calls came too fast to be shown.`));
-  stream.addEventListener("error", () => {
-    if (stream?.readyState !== EventSource.CLOSED) return;
-    stream = null;
-    report(new Error("The dashboard sends no live calls now: too many pages may be watching."));
-    redrawCalls();
+  stopLive = follow(api("live"), {
+    calls: drawArrived,
+    missed: loadCalls,
+    leftOut: (count) => announce(`${count} calls came too fast to be shown.`),
+    refused() {
+      stopLive = null;
+      report(new Error("The dashboard sends no live calls now: too many pages may be watching."));
+      redrawCalls();
+    },
   });
   if (tools.lacks("arrivals")) announce("Live calls are on. They come ten seconds after they were made.");
   else announce("Live calls are on.");
   redrawCalls();
 }
 
-function drawArrived() {
+function drawArrived(arrived) {
   const known = new Set(shownCalls.map((one) => one.id));
-  const fresh = arrived.splice(0).filter((one) => !known.has(one.id));
-  if (!stream) return;
-  shownCalls = [...fresh.toReversed(), ...shownCalls].slice(0, MOST_LIVE);
-  redrawCalls();
+  const fresh = arrived.filter((one) => !known.has(one.id)).toReversed().slice(0, MOST_LIVE);
+  if (!stopLive || !fresh.length) return;
+  shownCalls = [...fresh, ...shownCalls].slice(0, MOST_LIVE);
+  panels.moreCalls($("calls"), fresh, { rows: shownCalls, timezone: meta?.timezone }, tools);
 }
 
 async function loadCalls() {
@@ -274,9 +285,11 @@ function redrawCalls() {
 function move(step) {
   const lines = [...document.querySelectorAll("#calls tbody tr")];
   if (!lines.length) return;
-  selected = Math.max(0, Math.min(lines.length - 1, selected + step));
-  lines.forEach((line, index) => line.classList.toggle("selected", index === selected));
-  lines[selected].focus();
+  const place = lines.findIndex((line) => line.classList.contains("selected"));
+  lines[place]?.classList.remove("selected");
+  const next = lines[Math.max(0, Math.min(lines.length - 1, place + step))];
+  next.classList.add("selected");
+  next.focus();
 }
 
 const KEYS = {
@@ -339,14 +352,19 @@ function listen() {
     event.preventDefault();
     action();
   });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    emptyLooks = 0;
+    // A page that was in the background for long has old figures. A dialog and a fixed period stay as they are.
+    if (meta?.first && !read().until && !$("dialog").open && Date.now() - loadedAt > OLD) load();
+  });
   $("dialog").addEventListener("click", (event) => event.target === $("dialog") && $("dialog").close());
 }
 
 listen();
 onChange(() => {
   limits = { top: TOP, customers: TOP };
-  selected = -1;
-  if (stream) toggleLive();
+  if (stopLive) toggleLive();
   load();
 });
 load();

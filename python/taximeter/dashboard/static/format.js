@@ -64,6 +64,34 @@ export function duration(ms) {
   return ms < 100000 ? `${fixed(ms / 1000, 1)} s` : `${fixed(ms / 60000, 1)} min`;
 }
 
+/** Two durations in one unit: `2.9 / 1.0 s`. */
+export function durations(...both) {
+  const known = both.filter((ms) => ms !== null && ms !== undefined);
+  if (!known.length) return "–";
+  const isLong = Math.max(...known) >= 1000;
+  const one = (ms) => (ms === null || ms === undefined ? "–" : isLong ? fixed(ms / 1000, ms < 995 ? 2 : 1) : whole(ms));
+  return `${both.map(one).join(" / ")} ${isLong ? "s" : "ms"}`;
+}
+
+/** An amount in the unit of a budget. */
+export const inUnit = (text, unit) => (unit === "usd" ? money(text) : whole(Number(text)));
+
+/** A range: one number if it is narrow. */
+export function range([low, high], unit) {
+  const ends = [Number(low), Number(high)];
+  const middle = (ends[0] + ends[1]) / 2;
+  const text = (amount) => (unit === "usd" ? money(String(amount), amount >= 100) : whole(amount));
+  return ends[1] - ends[0] <= 0.05 * middle ? text(middle) : `${text(ends[0])}–${text(ends[1]).replace("$", "")}`;
+}
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** A moment with an offset as its calendar has it: `30 Oct 2026`, with the time unless it is midnight. */
+export function moment(text) {
+  const [, year, month, day, time] = /^(\d+)-(\d\d)-(\d\d)T(\d\d:\d\d)/.exec(text) ?? [];
+  return year ? `${Number(day)} ${MONTHS[month - 1]} ${year}${time === "00:00" ? "" : ` ${time}`}` : printable(text);
+}
+
 /** A function that writes amounts with one number of decimals, so that they align: two digits of the least of them, at most 6 places. */
 export function amounts(texts) {
   const least = Math.min(...texts.map((text) => Math.abs(Number(text))).filter((size) => size > 0), 1);

@@ -2,7 +2,7 @@
 
 import { drawing, figure } from "./charts.js";
 import { h, showDialog } from "./dom.js";
-import { amounts, count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
+import { amounts, count, csv, duration, durations, inUnit, moment, money, printable, range, share, short, shown, value, when } from "./format.js";
 import { filterBy } from "./state.js";
 
 const pick = (field) => (given, event) => filterBy(field, given, event?.shiftKey ?? false);
@@ -48,7 +48,7 @@ function table(columns, rows, caption) {
       "table",
       {},
       h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: [column.number ? "number" : "", column.class?.includes("narrow") ? "narrow" : ""].join(" ").trim() || null }, column.title)))),
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: [column.number ? "number" : "", ...["narrow", "slim"].filter((name) => column.class?.includes(name))].join(" ").trim() || null }, column.title)))),
       h("tbody", {}, rows.map((row) => h("tr", { class: row.class ?? null }, columns.map((column) => cell(column, row))))),
     ),
   );
@@ -68,7 +68,7 @@ function costs(rows) {
   return { ...COST, cell: (row) => (row.unpriced && Number(row.cost_usd) === 0 ? "unknown" : `${row.unpriced ? "≥ " : ""}${written(row.cost_usd)}`) };
 }
 const CALLS = { title: "calls", number: true, cell: (row) => count(row.calls) };
-const ERRORS = { title: "errors", number: true, cell: (row) => (row.errors ? share(row.errors, row.calls) : "–") };
+const ERRORS = { title: "errors", number: true, class: "slim", cell: (row) => (row.errors ? share(row.errors, row.calls) : "–") };
 const cached = { title: "cached", number: true, class: "narrow", cell: (row) => share(row.cache_read_tokens, row.input_tokens) };
 
 function shareOf(metric, total) {
@@ -96,15 +96,22 @@ export function tiles(section, data, tools) {
   const saved = tools.lacks("cache_saved_usd") ? null : total.cache_saved_usd;
   const unpriced = () => document.getElementById("unpriced").scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   const spend = total.calls && total.unpriced === total.calls ? "unknown" : `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`;
-  section.replaceChildren(
-    tile("spend", h("span", { title: `$${total.cost_usd}` }, spend), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
-    tile("this month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `no forecast, now ${money(data.last_hour_usd)}/h`),
-    tile("calls", h("span", { title: count(total.calls) }, short(total.calls)), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
-    tile("errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
-    tile("input from cache", share(total.cache_read_tokens, total.input_tokens), saved !== null && Number(saved) ? `${money(saved)} saved` : `of ${short(total.input_tokens)} tokens`),
+  const shownTiles = [
+    tile("Spend", h("span", { title: `$${total.cost_usd}` }, spend), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
+    tile("This month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `no forecast, now ${money(data.last_hour_usd)}/h`),
+    tile("Calls", h("span", { title: count(total.calls) }, short(total.calls)), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
+    tile("Errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
+    tile("p95 / TTFT", h("span", { title: `latency p95 ${duration(data.latency_p95_ms)}, time to the first token p50 ${duration(data.ttft_p50_ms)}` }, durations(data.latency_p95_ms, data.ttft_p50_ms)), data.latency_p95_ms === null ? "no call has a latency" : "latency, first token"),
+    tile("Input from cache", share(total.cache_read_tokens, total.input_tokens), saved !== null && Number(saved) ? `${money(saved)} saved` : `of ${short(total.input_tokens)} tokens`),
     total.unpriced
-      ? tile("without a price", short(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: unpriced }, "in no sum: show"))
-      : tile("without a price", "0", "every call has a cost"),
+      ? tile("Without a price", short(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: unpriced }, "not in sums: show"))
+      : tile("Without a price", "0", "every call has a cost"),
+  ];
+  const keys = [...Object.keys(total), "latency_p95_ms", "ttft_p50_ms"];
+  const rows = [["period", { ...total, ...data }], ["before", before]].filter(([, sums]) => sums);
+  section.replaceChildren(
+    h("header", {}, h("p", { class: "note" }, `${data.since ? moment(data.since) : "The first call"} to ${data.until ? moment(data.until) : "now"}, ${data.timezone}`), h("div", { class: "tools" }, saveCsv("summary", ["of", ...keys], rows.map(([name, sums]) => [name, ...keys.map((key) => sums[key])])), saveJson(tools.api("summary"), "summary"))),
+    h("div", { class: "tiles" }, shownTiles),
   );
 }
 
@@ -183,18 +190,23 @@ export function latency(section, data, tools) {
   );
 }
 
-const BUDGETS = ["budget", "key", "unit", "used", "amount", "left", "percent"];
+const BUDGETS = ["budget", "key", "unit", "used", "amount", "left", "percent", "pace"];
 
 export function budgets(section, data, tools) {
   if (!data?.rows?.length) return section.replaceChildren(head("Budgets"), h("p", { class: "note" }, "No budget is set. ", h("code", {}, "taximeter budgets set NAME --usd 50 --per day --by customer"), " limits what calls may use."));
+  const name = (row) => [h("bdi", {}, shown(row.budget)), row.key.length ? h("bdi", { class: "note" }, ` ${printable(row.key.join("/"))}`) : null];
   const used = (row) => h("meter", { class: row.percent < 100 ? "share" : "share over", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
+  const columns = [
+    { title: "budget", class: "key", cell: name, exact: (row) => printable([row.budget, ...row.key].join("/")) },
+    { title: "used", number: true, cell: (row) => [inUnit(row.used, row.unit), h("span", { class: "note" }, ` of ${inUnit(row.amount, row.unit)}`)] },
+    { title: "", number: true, cell: (row) => [share(row.percent, 100), used(row)] },
+    { title: "on pace", number: true, class: "narrow", cell: (row) => (row.pace ? range(row.pace, row.unit) : "–"), exact: (row) => (row.pace ? "what the period takes if it goes on as it began" : "known when a quarter of the period is over, from ten calls on") },
+    { title: "left", number: true, class: "narrow", cell: (row) => inUnit(row.left, row.unit) },
+  ];
   section.replaceChildren(
-    head("Budgets", saveCsv("budgets", BUDGETS, data.rows.map((row) => BUDGETS.map((key) => [row[key]].flat().join("/")))), saveJson(tools.api("budgets"), "budgets")),
-    table(
-      [{ title: "budget", cell: (row) => h("bdi", {}, shown(row.budget)) }, { title: "key", class: "grow", cell: (row) => h("bdi", {}, shown([row.key].flat().join("/"))) }, { title: "used", number: true, cell: (row) => [row.unit === "usd" ? money(row.used) : printable(row.used), ` of ${row.unit === "usd" ? money(row.amount) : printable(row.amount)}`, used(row)] }, { title: "left", number: true, cell: (row) => (row.unit === "usd" ? money(row.left) : printable(row.left)) }],
-      data.rows.slice(0, 10),
-      "Budgets",
-    ),
+    head("Budgets", saveCsv("budgets", BUDGETS, data.rows.map((row) => BUDGETS.map((key) => (Array.isArray(row[key]) ? row[key].join(key === "key" ? "/" : "-") : row[key])))), saveJson(tools.api("budgets"), "budgets")),
+    table(columns, data.rows.slice(0, 10), "Budgets"),
+    data.rows.length > 10 ? h("p", { class: "note more" }, `and ${count(data.total - 10)} more`) : "",
   );
 }
 
@@ -204,10 +216,9 @@ export function margin(section) {
 
 const CAPTIONS = { "": "Newest calls", cost_usd: "Costliest calls", latency_ms: "Slowest calls" };
 
-export function calls(section, data, tools) {
-  const written = amounts(data.rows.map((row) => row.cost_usd));
-  const columns = [
-    { title: "time", cell: (row) => when(row.started_at, data.timezone) },
+function callColumns(written, zone) {
+  return [
+    { title: "time", cell: (row) => when(row.started_at, zone) },
     { title: "model", class: "grow", cell: (row) => h("bdi", {}, shown(row.model)) },
     { title: "customer", class: "grow narrow", cell: (row) => h("bdi", {}, shown(row.customer)) },
     { title: "input", number: true, class: "narrow", cell: (row) => (row.usage_status === "missing" ? "–" : count(row.usage?.input_tokens ?? 0)) },
@@ -215,14 +226,36 @@ export function calls(section, data, tools) {
     { title: "cost", number: true, cell: (row) => (row.error ? h("bdi", {}, printable(row.error)) : written(row.cost_usd)), exact: (row) => (row.cost_usd ? `$${row.cost_usd}` : null) },
     { title: "latency", number: true, class: "narrow", cell: (row) => duration(row.latency_ms) },
   ];
-  const body = table(columns, data.rows.map((row) => ({ ...row, class: `link${row.status === "error" ? " failed" : ""}` })), CAPTIONS[tools.order] ?? "Calls");
+}
+
+function callTable(rows, data, tools) {
+  const written = amounts(data.rows.map((row) => row.cost_usd));
+  const body = table(callColumns(written, data.timezone), rows.map((row) => ({ ...row, class: `link${row.status === "error" ? " failed" : ""}` })), CAPTIONS[tools.order] ?? "Calls");
+  body.dataset.form = written("1");
   body.querySelectorAll("tbody tr").forEach((line, index) => {
     line.tabIndex = index ? -1 : 0;
-    line.dataset.id = data.rows[index].id;
-    const open = () => tools.openCall(data.rows[index].id);
+    line.dataset.id = rows[index].id;
+    const open = () => tools.openCall(rows[index].id);
     line.addEventListener("click", open);
     line.addEventListener("keydown", (event) => event.key === "Enter" && open());
   });
+  return body;
+}
+
+/** Add rows of new calls above the others: what is there keeps its focus, and is not drawn again. `data.rows` are all calls. */
+export function moreCalls(section, fresh, data, tools) {
+  const old = section.querySelector(".scroll");
+  const added = callTable(fresh, data, tools);
+  // The amounts of all rows have the same number of decimals.
+  if (old?.dataset.form !== added.dataset.form) return calls(section, data, tools);
+  const lines = old.querySelector("tbody");
+  if (lines.firstElementChild) lines.firstElementChild.tabIndex = -1;
+  lines.prepend(...added.querySelectorAll("tbody tr"));
+  while (lines.children.length > data.rows.length) lines.lastElementChild.remove();
+}
+
+export function calls(section, data, tools) {
+  const body = callTable(data.rows, data, tools);
   const live = h("button", { type: "button", id: "live-button", "aria-pressed": String(tools.isLive), onclick: tools.toggleLive, title: `Show calls ${tools.lacks("arrivals") ? "ten seconds after they were made" : "as they arrive"} (l)` }, tools.isLive ? "● live" : "○ live");
   const orders = [["", "newest"], ["cost_usd", "costliest"], ["latency_ms", "slowest"]];
   const nothing = data.problem ? h("p", { class: "problem", role: "alert" }, printable(data.problem)) : h("p", { class: "note" }, "No calls in this period.");
@@ -252,7 +285,7 @@ export async function openCall(id, tools) {
   showDialog(
     `${shown(call.model)}: ${call.status === "error" ? shown(call.error) : money(call.cost_usd)}`,
     h("dl", { class: "facts" }, simpleFields.flatMap(fact)),
-    ...group("Usage", Object.entries(call.usage ?? {})),
+    ...group("Usage", Object.entries(call.usage ?? {}).filter(([name, given]) => call[name] !== given)),
     ...group("Tags", Object.entries(call.tags ?? {})),
     ...(explanation ? [h("h3", {}, "Price"), h("pre", {}, h("code", {}, explanation.split("\n").map(printable).join("\n")))] : []),
     ...(repricings?.length ? [h("h3", {}, "Priced before"), h("p", {}, repricings.map((one) => `${money(one.cost_usd)} until ${one.repriced_at}`).join(", "))] : []),
