@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
 from clickhouse_server import ClickHouse, environment
 from dashboard_server import TOKEN, serving
 from taximeter import Destination
+from taximeter.dashboard.metrics import Paced
+from taximeter.ledger import metrics
 from taximeter.ledger.clickhouse import Server, Table, reader
 
 NOW = datetime.now(timezone.utc)
@@ -109,14 +112,12 @@ def test_the_page_shows_it_and_says_what_is_missing(both):
     assert said == []
 
 
-def test_it_says_what_clickhouse_cannot_tell(both):
+def test_it_says_what_clickhouse_cannot_tell(both, monkeypatch):
     _, remote, table, _ = both
+    monkeypatch.setattr(remote._dashboard, "_paced", Paced())
     meta = json.load(get(remote, "/api/v1/meta"))
-    assert {"metrics", "repricings"} <= set(meta["lacks"])
+    assert {"counters", "repricings"} <= set(meta["lacks"])
     assert meta["ledger"].startswith("clickhouse://127.0.0.1") and "reader-key" not in json.dumps(meta)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        get(remote, "/metrics")
-    assert refused.value.code == 501 and b"ClickHouse" in refused.value.read()
     rows = get(remote, "/api/v1/export.csv?since=20d").read().splitlines()
     assert len(rows) == 241
     table.kill()
@@ -124,8 +125,34 @@ def test_it_says_what_clickhouse_cannot_tell(both):
         with pytest.raises(urllib.error.HTTPError) as refused:
             get(remote, "/api/v1/summary")
         assert refused.value.code == 503 and b"127.0.0.1" in refused.value.read()
+        assert b"taximeter_ledger_readable 0\n" in get(remote, "/metrics").read()
     finally:
         table.start()
+
+
+def test_its_metrics_are_gauges_of_what_the_table_has(both, monkeypatch):
+    _, remote, _, meter = both
+    monkeypatch.setattr(remote._dashboard, "_paced", Paced())
+    text = get(remote, "/metrics").read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    report = taximeter.Ledger(meter.settings.ledger).report(("provider", "model", "operation", "status"))
+    found = {(*(one.labels[name] for name in report.by),): one.value for one in families["taximeter_table_calls"].samples}
+    assert found == {tuple(value or "" for value in row.key.values()): row.calls for row in report}
+    assert sum(one.value for one in families["taximeter_table_cost_usd"].samples) == pytest.approx(float(report.total.cost_usd))
+    tokens = sum(one.value for one in families["taximeter_table_tokens"].samples if one.labels["kind"] == "input")
+    assert tokens == report.total.input_tokens
+    assert {family.type for family in families.values() if family.name.startswith("taximeter_table")} == {"gauge"}
+    assert "taximeter_ledger_readable 1\n" in text and "taximeter_month_cost_usd" in families
+    assert "taximeter_calls" not in families
+    said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    # Of many combinations of labels, the rest is one.
+    monkeypatch.setattr(metrics, "MOST", 2)
+    few = {family.name: family for family in metrics.table_families(remote._dashboard._readers.make())}[
+        "taximeter_table_calls"
+    ].samples
+    assert len(few) == 2 and few[1].labels["model"] == "other"
+    assert sum(one.value for one in few) == report.total.calls
 
 
 def test_live_calls_arrive_once_and_in_order_across_a_reconnect(both, monkeypatch):

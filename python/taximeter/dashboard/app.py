@@ -176,10 +176,6 @@ class Dashboard:
             source = self._readers.make()
         except LedgerError:
             return prometheus.UNREADABLE  # delivery and budgets can be read
-        if not source.is_file:
-            raise RequestError(
-                HTTPStatus.NOT_IMPLEMENTED, "metrics are those of a ledger's file; ask ClickHouse for the sums of its table"
-            )
         return prometheus.of_source(source, self._metrics_by)
 
     def _follow(self, request: Request) -> Response:

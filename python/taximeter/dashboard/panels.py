@@ -38,8 +38,8 @@ _MOST_BUDGETS: Final = 500
 _MOST_REMEDIES: Final = 50
 """The most models whose nearest names are looked up."""
 _FRACTIONS: Final = (0.5, 0.95, 0.99)
-_ONLY_FILES: Final = ("arrivals", "metrics", "repricings")
-"""What a ledger in ClickHouse cannot tell: when calls arrived, metrics, and what repricings replaced."""
+_ONLY_FILES: Final = ("arrivals", "counters", "repricings")
+"""What a ledger in ClickHouse cannot tell: when calls arrived, counters that never fall, and what repricings replaced."""
 
 
 def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Source(Protocol):
 
     @property
     def is_file(self) -> bool:
-        """Whether the ledger is a file of this machine. Others have no metrics and no history of repricings."""
+        """Whether the ledger is a file of this machine. Others have no counters that never fall, and no history of repricings."""
 
     timeout: float | None
     """The most seconds that an answer may take before `LedgerTimeoutError` is raised."""

@@ -18,7 +18,7 @@ from .forecast import daily_costs, forecast
 from .reader import Ledger
 from .report import Row
 
-__all__ = ["MORE_LABELS", "MOST", "OWN_LABELS", "check_labels", "families", "labels"]
+__all__ = ["MORE_LABELS", "MOST", "OWN_LABELS", "check_labels", "families", "labels", "table_families"]
 
 OWN_LABELS: Final = ("provider", "model", "operation", "status")
 """The labels of every series."""
@@ -84,6 +84,42 @@ def families(own: Ledger, by: Sequence[str] = ()) -> list[Family]:
             sums.setdefault(tuple(value or "" for value in values), Sums()).durations[which].update(dict(buckets))
     named = [(dict(zip(names, key, strict=True)), one) for key, one in _cut(own, names, sums, firsts).items()]
     return [*_of_calls(named), *_of_the_month(own), *_histograms(named)]
+
+
+def table_families(own: Ledger, by: Sequence[str] = ()) -> list[Family]:
+    """Return the metrics of the calls that a table of ClickHouse has now.
+
+    They are gauges with names of their own, because they fall when the table deletes calls (its TTL, mutations) and change when calls
+    are priced again: `rate()` would take a sum that fell for a counter that began anew, and add all of it.
+
+    Args:
+        own: The ledger. Its zone is that of the month and of the days of its forecast.
+        by: More labels, of `MORE_LABELS`. Of more than `MOST` combinations, those with the fewest calls are counted under `other`.
+
+    Raises:
+        ValueError: There is no such label.
+        LedgerError: The table cannot be read.
+    """
+    names = check_labels(by)
+    report = own.report(names, sort="calls", limit=MOST - 1)
+    named = [(dict(zip(names, _key(row.key), strict=True)), row) for row in report.rows]
+    if report.others is not None:
+        named.append((dict.fromkeys(names, _OTHER), report.others))
+    note = "that the table has now; it falls when the table deletes calls, so use no rate()."
+
+    def samples(name: str) -> list[Sample]:
+        return [Sample(label, getattr(row, name)) for label, row in named]
+
+    tokens = [Sample({**label, "kind": kind}, getattr(row, f"{kind}_tokens")) for label, row in named for kind in TOKENS]
+    saved = [Sample(label, row.cache_saved_usd) for label, row in named if row.cache_saved_usd is not None]
+    return [
+        Family("taximeter_table_calls", "gauge", f"Calls {note}", samples("calls")),
+        Family("taximeter_table_tokens", "gauge", f"Tokens of the calls {note}", tokens),
+        Family("taximeter_table_cost_usd", "gauge", f"Known cost in US dollars of the calls {note}", samples("cost_usd")),
+        Family("taximeter_table_unpriced_calls", "gauge", f"Calls without a known cost {note}", samples("unpriced")),
+        Family("taximeter_cache_saved_usd", "gauge", "What caching has saved, in US dollars; may be negative.", saved),
+        *_of_the_month(own),
+    ]
 
 
 def _of_calls(named: Sequence[tuple[Mapping[str, str], Sums]]) -> Iterator[Family]:

@@ -11,6 +11,7 @@ from ..errors import TaximeterError
 from ..exposition import Family, Sample
 from ..ledger import Ledger
 from ..ledger.metrics import families as of_calls
+from ..ledger.metrics import table_families
 
 __all__ = ["UNREADABLE", "families", "of_ledger", "of_source"]
 
@@ -126,7 +127,7 @@ def of_ledger(path: Path, by: Sequence[str], timezone: str | tzinfo = "UTC") -> 
 
 
 def of_source(own: Any, by: Sequence[str]) -> list[Family]:
-    """Return the metrics of the calls in a ledger, and whether it could be read. One that is not a file has none.
+    """Return the metrics of the calls in a ledger, and whether it could be read. Those of a table in ClickHouse are others.
 
     Args:
         own: The ledger.
@@ -136,7 +137,7 @@ def of_source(own: Any, by: Sequence[str]) -> list[Family]:
         ValueError: There is no such label.
     """
     try:
-        found = of_calls(own, by)
+        found = of_calls(own, by) if own.is_file else table_families(own, by)
     except TaximeterError:
         return UNREADABLE
     return [_readable(is_well=True), *found]
