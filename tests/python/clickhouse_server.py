@@ -100,7 +100,7 @@ class ClickHouse:
         query = urllib.parse.urlencode({"wait_end_of_query": "1", **settings})
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/?{query}", data=statement.encode())
         try:
-            return urllib.request.urlopen(request, timeout=60).read().decode().strip()
+            return urllib.request.urlopen(request, timeout=300).read().decode().strip()
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{statement[:200]}: {error.read().decode()[:500]}") from None
 
@@ -108,7 +108,7 @@ class ClickHouse:
         """Send a request that a `Recorder` has kept."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/?{query}", data=body, headers={"Content-Encoding": "gzip"})
         try:
-            urllib.request.urlopen(request, timeout=60).read()
+            urllib.request.urlopen(request, timeout=300).read()
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()[:500]) from None
 

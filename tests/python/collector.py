@@ -99,6 +99,16 @@ class Collector:
         self._server.server_close()
         self.hang_up()
 
+    def wait_until_idle(self) -> None:
+        """Wait until the last request of a client that has ended was handled."""
+        # The answer means that all earlier connections were accepted.
+        with socket.create_connection(("127.0.0.1", self.port)) as last:
+            last.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while last.recv(4096):
+                pass
+        while self._open:
+            time.sleep(0.02)
+
     def hang_up(self) -> None:
         """Close every connection, as servers do with idle ones."""
         for connection in list(self._open):

@@ -114,7 +114,7 @@ def collector() -> Iterator[Collector]:
 def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs Python text in a subprocess with the state directory."""
 
-    def start(text: str, *arguments: str, check: bool = True, timeout: float = 60, **environment: str):
+    def start(text: str, *arguments: str, check: bool = True, timeout: float = 300, **environment: str):
         outcome = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(text), *arguments],
             env={**os.environ, "PYTHONPATH": str(EXAMPLES), "TAXIMETER_STATE_DIR": str(state), **environment},
@@ -136,7 +136,7 @@ def cli(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def call(*arguments: str, code: int = 0):
         outcome = subprocess.run(
-            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
+            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=300, check=False,
             env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
         )  # fmt: skip
         assert outcome.returncode == code, outcome
@@ -152,12 +152,13 @@ def rows(outcome: subprocess.CompletedProcess[str]) -> list[Any]:
 
 def events_of(meter: taximeter.Meter) -> list[dict]:
     """Flush a meter, and return all events of its ledger."""
-    report = meter.flush(10)
+    report = meter.flush(60)
     assert report.pending == 0, meter.stats()
     return list(taximeter.Ledger(meter.settings.ledger).events())
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until a condition is true. The limit is for machines that are many times as slow as usual."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"

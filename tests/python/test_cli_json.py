@@ -111,7 +111,7 @@ def used(tmp_path_factory):
 
 def call(state, *arguments: str) -> str:
     outcome = subprocess.run(
-        [sys.executable, "-m", "taximeter", *arguments], capture_output=True, encoding="utf-8", timeout=60, check=False,
+        [sys.executable, "-m", "taximeter", *arguments], capture_output=True, encoding="utf-8", timeout=300, check=False,
         env={**os.environ, "TAXIMETER_STATE_DIR": str(state), "PYTHONIOENCODING": "utf-8"}, cwd=state.parent,
     )  # fmt: skip
     assert outcome.returncode in {0, 1}, outcome.stderr

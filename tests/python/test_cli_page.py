@@ -122,19 +122,19 @@ def test_completion_scripts_are_printed_and_parse(cli, shell):
     script = cli("completion", shell).stdout
     assert "what-if" in script
     if (program := shutil.which(shell)) is not None:
-        outcome = subprocess.run([program, "-n"], input=script, capture_output=True, text=True, timeout=60, check=False)
+        outcome = subprocess.run([program, "-n"], input=script, capture_output=True, text=True, timeout=300, check=False)
         assert (outcome.returncode, outcome.stderr) == (0, "")
 
 
 def test_bash_completes_commands_and_options():
     script = f"source {SCRIPTS / 'taximeter.bash'}; COMP_WORDS=(taximeter da); COMP_CWORD=1; _shtab_taximeter; echo ${{COMPREPLY[@]}}"
-    outcome = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    outcome = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300, check=False)
     assert outcome.stdout.split() == ["daily"]
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="needs man")
 def test_the_manual_page_renders():
-    outcome = subprocess.run(["man", "--local-file", str(MANUAL)], capture_output=True, text=True, timeout=60, check=False)
+    outcome = subprocess.run(["man", "--local-file", str(MANUAL)], capture_output=True, text=True, timeout=300, check=False)
     assert "taximeter" in outcome.stdout
     assert "what-if" in outcome.stdout
 

@@ -78,7 +78,7 @@ class Terminal:
         for name in ("TMUX", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
             environment.pop(name, None)
         command = ["tmux", "-L", self.name, "-f", "/dev/null", *arguments]
-        outcome = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False, env=environment)
+        outcome = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False, env=environment)
         assert outcome.returncode == 0, outcome.stderr
         return outcome.stdout
 
@@ -128,7 +128,7 @@ def data(state, *arguments: str) -> dict:
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TZ": "UTC"}
     command = [sys.executable, "-m", "taximeter", *arguments, "--json"]
     outcome = subprocess.run(
-        command, capture_output=True, encoding="utf-8", timeout=60, check=True, env=environment, cwd=state.parent
+        command, capture_output=True, encoding="utf-8", timeout=300, check=True, env=environment, cwd=state.parent
     )
     return json.loads(outcome.stdout)
 
@@ -214,7 +214,7 @@ def test_a_pipe_gets_all_rows_in_full(spent):
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(spent), "COLUMNS": "40", "LINES": "5"}
     command = [sys.executable, "-m", "taximeter", "customers"]
     outcome = subprocess.run(
-        command, capture_output=True, encoding="utf-8", timeout=60, check=True, env=environment, cwd=spent.parent
+        command, capture_output=True, encoding="utf-8", timeout=300, check=True, env=environment, cwd=spent.parent
     )
     assert "x" * 512 in outcome.stdout
     assert outcome.stdout.replace("\n", "").isprintable()
@@ -279,7 +279,7 @@ def test_colours_follow_the_options_and_the_environment(spent):
     def has_colours(*arguments: str, **environment: str) -> bool:
         command = [sys.executable, "-m", "taximeter", *arguments, "daily"]
         told = {**os.environ, "TAXIMETER_STATE_DIR": str(spent), **environment}
-        outcome = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True, env=told, cwd=spent.parent)
+        outcome = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=True, env=told, cwd=spent.parent)
         return "\x1b[" in outcome.stdout
 
     assert not has_colours()
@@ -295,7 +295,7 @@ def test_a_dumb_terminal_gets_no_escapes(spent):
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(spent), "TERM": "dumb"}
     for arguments in (("top",), ("customers", "--watch"), ("daily",)):
         command = [sys.executable, "-m", "taximeter", *arguments]
-        subprocess.run(command, stdout=theirs, stderr=subprocess.DEVNULL, timeout=60, check=True, env=environment, cwd=spent.parent)
+        subprocess.run(command, stdout=theirs, stderr=subprocess.DEVNULL, timeout=300, check=True, env=environment, cwd=spent.parent)
         assert b"\x1b" not in os.read(ours, 1 << 16)
     os.close(ours)
     os.close(theirs)
@@ -304,7 +304,7 @@ def test_a_dumb_terminal_gets_no_escapes(spent):
 def test_a_report_is_drawn_into_a_file(spent):
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(spent)}
     command = [sys.executable, "-m", "taximeter", "report", "--by", "day,customer", "--plot", "chart.svg"]
-    subprocess.run(command, capture_output=True, timeout=60, check=True, env=environment, cwd=spent.parent)
+    subprocess.run(command, capture_output=True, timeout=300, check=True, env=environment, cwd=spent.parent)
     drawn = (spent.parent / "chart.svg").read_text("utf-8")
     assert drawn.startswith("<svg")
     assert "&lt;script&gt;" in drawn

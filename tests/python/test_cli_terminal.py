@@ -41,7 +41,7 @@ def test_long_work_shows_progress_on_a_terminal_and_ends_on_ctrl_c(run, state, s
     while b"delivering" not in read:
         read += os.read(ours, 65_536)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     with contextlib.suppress(OSError):  # the end of what a closed terminal was sent
         while data := os.read(ours, 65_536):
             read += data
@@ -62,7 +62,7 @@ def test_progress_is_not_shown_in_a_pipe(run, state, silent_server):
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=1)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.communicate(timeout=300) == (b"", b"")
     assert process.returncode == 130
 
 

@@ -107,7 +107,7 @@ def test_every_field_comes_back_as_the_ledger_has_it(tracked, running, tmp_path_
     for event in tracked:
         given = {name: value for name, value in event.items() if value is not None}
         meter.track(**given, trace_id="ab" * 16, span_id="cd" * 8, parent_span_id="ef" * 8, call_id="call-1")
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     meter.close()
     expected = {event["id"]: event for event in Ledger(state / "ledger.db").events()}
     found = {event["id"]: event for event in reader(running).events()}
@@ -133,7 +133,7 @@ def test_amounts_and_notes_at_their_ends_come_back(server, make):
     for amount in ("0", "0.000000000000000000000001", "99999999.5"):
         meter.track(provider="openai", model="gpt-4o", usage={"audio_seconds": 1.5}, cost_usd=Decimal(amount))
     meter.track(provider="nobody", model="unheard-of", input_tokens=1)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     own, other = list(Ledger(meter.settings.ledger).events()), list(reader(server).events())
     assert sorted(own, key=lambda event: event["id"]) == sorted(other, key=lambda event: event["id"])
     assert {event["cost_usd"] for event in other} == {"0", "0.000000000000000000000001", "99999999.5", None}
@@ -288,7 +288,7 @@ def test_hostile_names_are_values_and_nothing_else(server, make):
         meter.track(provider=text, model=text, input_tokens=1, team=text, user=text, session=text, tags={text: text, "k": text})
     # Python's own form of a byte that is no UTF-8.
     meter.track(provider="openai", model="gpt-4o", input_tokens=1, customer="\udcff")
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     own, other = Ledger(meter.settings.ledger, timezone="UTC"), reader(server)
     by_id = [{event["id"]: event for event in ledger.events()} for ledger in (own, other)]
     assert by_id[0] == by_id[1]
@@ -307,7 +307,7 @@ def test_many_values_and_hours_of_years_are_more_than_a_url_takes(server, make):
         meter.track(
             provider="openai", model="gpt-4o", input_tokens=1, customer=f"c{number}", started_at=1_451_606_400 + number * 40 * 86_400
         )
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     own, other = Ledger(meter.settings.ledger, timezone="UTC"), reader(server)
     many = {"customer": [f"c{number}" for number in range(0, 6_000, 2)]}
     assert other.report((), where=many) == own.report((), where=many)
@@ -325,7 +325,7 @@ def test_screens_of_today_are_the_same(server, make, state):
     for number in range(300):
         meter.track(provider="openai", model=["gpt-4o", "gpt-4o-mini", "unheard-of"][number % 3], input_tokens=9_000 + number,
                     cache_read_tokens=number * 7, output_tokens=number, team=["a", None][number % 2])  # fmt: skip
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     meter.close()
     for command in (
         [],
@@ -358,7 +358,7 @@ def test_repeats_count_once(server, state):
         meter = taximeter.Meter(destination=recorder.destination(), state_dir=state)
         for number in range(1_000):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number)
-        assert meter.flush(30).pending == 0
+        assert meter.flush(60).pending == 0
         meter.close()
     (query, body), *_ = recorder.requests
     assert "insert_deduplication_token=tm1-" in query
@@ -394,7 +394,7 @@ def test_repeats_count_once(server, state):
 def test_a_later_revision_of_a_call_replaces_it(server, make):
     meter = make()
     meter.track(provider="openai", model="gpt-4o", input_tokens=10**6)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     server.run(f"INSERT INTO {TABLE} SELECT * REPLACE (toDecimal128(7, 24) AS cost_usd, 1 AS revision) FROM {TABLE}")
     report = reader(server).report(())
     assert (report.total.calls, report.total.cost_usd) == (1, Decimal(7))
@@ -440,7 +440,7 @@ def test_senders_that_are_killed_lose_and_double_nothing(server, state):
     command = [sys.executable, "-c", SENDERS, server.url, str(KILLS)]
     acknowledged = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
     meter = taximeter.Meter(destination=["ledger", server.destination()], state_dir=state)
-    wait_for(lambda: meter.drain_report().left == 0, 60)
+    wait_for(lambda: meter.drain_report().left == 0)
     meter.close()
     expected = Ledger(state / "ledger.db").report(()).total
     # A sender says how many calls it has after every 50th.
@@ -462,12 +462,12 @@ def test_a_server_that_is_killed_gets_everything_when_it_is_back(server, make):
     for thread in threads:
         thread.start()
     for _ in range(2):
-        wait_for(lambda before=remote(meter)["delivered"]: remote(meter)["delivered"] > before + 500, 60)
+        wait_for(lambda before=remote(meter)["delivered"]: remote(meter)["delivered"] > before + 500)
         server.restart()
     stop.set()
     for thread in threads:
         thread.join()
-    wait_for(lambda: meter.flush(10).pending == 0, 60)
+    wait_for(lambda: meter.flush(60).pending == 0)
     expected = Ledger(meter.settings.ledger).report(())
     assert server.number("uniqExact(id)") == expected.total.calls
     assert reader(server).report(()).total == expected.total
@@ -488,7 +488,7 @@ def broken(meter: taximeter.Meter, count: int = 50) -> dict:
 def mended(make, server: ClickHouse, count: int = 50) -> None:
     """Check that all calls arrive now: the next process does not wait for the end of the pause, which is five minutes."""
     meter = make()
-    wait_for(lambda: meter.drain_report() is not None and server.number("uniqExact(id)") == count, 60)
+    wait_for(lambda: meter.drain_report() is not None and server.number("uniqExact(id)") == count)
     assert all(stats["dead"] == 0 for stats in meter.stats()["destinations"].values())
 
 
@@ -552,13 +552,13 @@ def test_too_many_parts_are_waited_for(server, make):
     server.run(f"ALTER TABLE {TABLE} MODIFY SETTING parts_to_throw_insert = 3, parts_to_delay_insert = 2, max_delay_to_insert = 1")
     meter = make(linger=0)
     try:
-        wait_for(lambda: broken_by_parts(meter), 60)
+        wait_for(lambda: broken_by_parts(meter))
         stats = remote(meter)
         assert stats["state"] != "paused"
     finally:
         server.run("SYSTEM START MERGES")
         server.run(f"ALTER TABLE {TABLE} RESET SETTING parts_to_throw_insert, parts_to_delay_insert, max_delay_to_insert")
-    wait_for(lambda: meter.flush(5).pending == 0, 60)
+    wait_for(lambda: meter.flush(60).pending == 0)
     assert server.number("uniqExact(id)") == meter.stats()["tracked"]
     assert remote(meter)["dead"] == 0
 
@@ -576,7 +576,7 @@ def test_too_little_memory_is_met_with_smaller_requests(server, make):
         meter = make()
         for number in range(20_000):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number, user=f"user {number}" * 20)
-        wait_for(lambda: meter.flush(5).pending == 0, 120)
+        wait_for(lambda: meter.flush(60).pending == 0)
         assert remote(meter)["dead"] == 0
         assert remote(meter)["failures"] > 0
         assert server.number("uniqExact(id)") == 20_000
@@ -618,7 +618,7 @@ def test_the_server_can_collect_the_requests_of_small_senders(server, make):
     meter = make(server_batches=True, linger=0)
     for _ in range(3):
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        assert meter.flush(30).pending == 0
+        assert meter.flush(60).pending == 0
     assert server.number("count()") == 3
 
 

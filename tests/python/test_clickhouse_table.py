@@ -53,7 +53,7 @@ def test_a_request_is_one_insert_of_compressed_rows(state):
         meter = taximeter.Meter(destination=server.destination(user="sender", token=CANARY), state_dir=state)
         for number in range(50):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number)
-        assert meter.flush(30).pending == 0
+        assert meter.flush(60).pending == 0
         meter.close()
     (query, body), headers = server.requests[0], server.headers[0]
     asked = dict(urllib.parse.parse_qsl(query))

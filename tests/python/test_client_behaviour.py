@@ -163,7 +163,7 @@ def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, m
     (tmp_path / "cohere" / "__init__.py").write_text("")
     (tmp_path / "cohere" / "core" / "__init__.py").write_text("")
     (tmp_path / "cohere" / "core" / "http_client.py").write_text(
-        "import time, builtins\nbuiltins.taximeter_test_started.set()\nbuiltins.taximeter_test_go.wait(10)\n"
+        "import time, builtins\nbuiltins.taximeter_test_started.set()\nbuiltins.taximeter_test_go.wait(120)\n"
         "class HttpClient:\n    def request(self, **options): pass\n    def stream(self, **options): pass\nclass AsyncHttpClient(HttpClient): pass\n"
     )
     import builtins
@@ -178,7 +178,7 @@ def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, m
     importer = threading.Thread(target=importlib.import_module, args=("cohere.core.http_client",))
     importer.start()
     try:
-        assert builtins.taximeter_test_started.wait(10)
+        assert builtins.taximeter_test_started.wait(120)
         meter.instrument()
         assert instrument.status()["cohere"].state == "absent"
         builtins.taximeter_test_go.set()

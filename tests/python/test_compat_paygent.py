@@ -231,10 +231,10 @@ client.session.close() if hasattr(client, "session") else None
 """
     theirs = VendorServer()
     with theirs:
-        subprocess.run([python, "-c", script, theirs.url], check=True, timeout=60, cwd=state.parent)
+        subprocess.run([python, "-c", script, theirs.url], check=True, timeout=300, cwd=state.parent)
     ours = "from taximeter import compat; compat.install('paygent_sdk')\n" + script
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
-    subprocess.run([sys.executable, "-c", ours, server.url], check=True, timeout=60, cwd=state.parent, env=environment)
+    subprocess.run([sys.executable, "-c", ours, server.url], check=True, timeout=300, cwd=state.parent, env=environment)
     assert len(server.requests) == 3
     for one, other in zip(theirs.requests, server.requests, strict=True):
         assert one.wire[:3] == other.wire[:3]

@@ -177,7 +177,7 @@ def test_requests_equal_the_originals(outboxes, name):
                 client._executor.shutdown(wait=True)
                 client.session.close()
             else:
-                assert client.flush(10)
+                assert client.flush(60)
             requests_of.append(recorded(server))
     assert requests_of[0] == requests_of[1]
     theirs, ours = answers
@@ -201,7 +201,7 @@ def test_a_customer_is_created_once_before_the_first_billing(outboxes, server):
     ours = client(server)
     for _ in range(3):
         ours.send_indicator("agent", "customer", "email-sent")
-    assert ours.flush(10)
+    assert ours.flush(60)
     assert [request.path for request in server.requests].count("/api/v1/customers/create-or-get") == 1
     assert server.requests[0].path == "/api/v1/customers/create-or-get"
 
@@ -322,7 +322,7 @@ def test_wrapped_calls_are_reported_like_by_the_original(outboxes, families, mon
                 reporter._executor.shutdown(wait=True)
                 reporter.session.close()
             else:
-                assert reporter.flush(10)
+                assert reporter.flush(60)
             reports.append(recorded(server))
     assert type(answers[0]) is type(answers[1])
     usage = [json.loads(body) for path, _, body in reports[1] if path == "/api/v2/usage"]
@@ -346,7 +346,7 @@ def test_a_stand_in_is_reported_and_texts_are_counted(outboxes, server):
     wrapper = v4.PaygentOpenAI(stand_in, reporter)
     assert wrapper.chat.completions.create(model="gpt-4o", messages="a secret question", **WHOSE) is answer
     assert wrapper.chat.completions.create(model="gpt-4o", messages=object(), **{**WHOSE, "external_agent_id": ""}) is answer
-    assert reporter.flush(10)
+    assert reporter.flush(60)
     (usage,) = [request.json for request in server.requests if request.path == "/api/v2/usage"]
     assert usage["rawUsage"] | {"plan": ""} == {
         "provider": "OpenAI",
@@ -366,7 +366,7 @@ async def test_a_metered_call_is_one_row_with_the_wrappers_attribution(outboxes,
     async with openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1") as gpt:
         answer = await v4.PaygentOpenAI(gpt, reporter).chat.completions.create(model="gpt-4o", messages=QUESTION, **WHOSE)
     assert answer.usage.prompt_tokens
-    assert reporter.flush(10)
+    assert reporter.flush(60)
     taximeter.flush()
     (event,) = taximeter.Ledger(outboxes / "ledger.db").events()
     assert (event["agent"], event["customer"], event["feature"]) == ("agent", "customer", "chat")
@@ -384,7 +384,7 @@ def test_speech_is_in_the_ledger_and_a_failed_session_raises(outboxes, server):
         ours.set_voice_indicator("s", "call", 60)
     server.answers = [(200, {})]
     assert client(server, background=True).set_voice_indicator("s", "call", 60) is None
-    assert ours.flush(10)
+    assert ours.flush(60)
     taximeter.flush()
     speech, text = sorted(taximeter.Ledger(outboxes / "ledger.db").events(), key=lambda event: event["model"], reverse=True)
     assert {(event["agent"], event["customer"], event["session"]) for event in (speech, text)} == {("agent", "customer", "s")}
@@ -452,7 +452,7 @@ def test_a_session_of_livekit_is_reported_like_by_the_original(outboxes, has_con
                 reporter._executor.shutdown(wait=True)
                 reporter.session.close()
             else:
-                assert reporter.flush(10)
+                assert reporter.flush(60)
             billed = [request.json["totalDuration"] for request in server.requests if "totalDuration" in request.json]
             # In minutes, for both requests that bill it.
             assert len(billed) == 2 and 0 < billed[0] == billed[1] < 5
@@ -559,7 +559,7 @@ def test_version_4_is_imported_under_the_original_names(run, server):
         client = Client("KEY")
         client.base_url = sys.argv[1]
         client.send_usage("a", "c", "i", UsageData("OpenAI", OpenAIModels.GPT_4O, 1, 2, 3))
-        assert client.flush(10)
+        assert client.flush(60)
         """,
         server.url,
     )

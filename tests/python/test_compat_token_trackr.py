@@ -114,7 +114,7 @@ def test_a_batch_is_sent_when_full_or_after_the_interval(server):
     wait_for(lambda: len(sent(server)) == 5)
     soon = make(server, batch_size=5, flush_interval=0.2)
     soon.record("bedrock", "m", 5, 0)
-    wait_for(lambda: len(sent(server)) == 6, 5)
+    wait_for(lambda: len(sent(server)) == 6)
 
 
 def test_flush_returns_the_responses_for_stored_events(server):

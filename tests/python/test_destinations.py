@@ -91,7 +91,7 @@ def of(meter) -> dict:
 def test_events_are_sent_as_lines_of_json(make, lines):
     meter = make()
     ids = track(meter, 200)
-    assert meter.flush(10) == (200, 0, 0)
+    assert meter.flush(60) == (200, 0, 0)
     events = [event for _, sent, _ in lines.requests for event in sent]
     assert [event["id"] for event in events] == ids
     assert (events[0]["model"], events[0]["customer"], events[0]["usage"]) == ("gpt-4o", "acme", {"input_tokens": 1})
@@ -104,7 +104,7 @@ def test_statuses_have_the_same_meaning_for_every_protocol(make, lines, state):
     lines.status = 400
     meter = make()
     (refused,) = track(meter, 1)
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     (letters,) = (state / "dead").glob("http-*.jsonl")
     assert json.loads(letters.read_text())["event"]["id"] == refused
     lines.status = 401
@@ -121,7 +121,7 @@ def test_limits_hold_for_every_request(make, lines):
     lines.delay = 0.02
     meter = make(max_events=7, max_bytes=4_000, linger=0, concurrency=2)
     ids = track(meter, 150)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     assert sorted(event["id"] for _, sent, _ in lines.requests for event in sent) == sorted(ids)
     assert max(len(sent) for _, sent, _ in lines.requests) <= 7
     assert max(size for _, _, size in lines.requests) <= 4_000
@@ -133,7 +133,7 @@ def test_events_linger_for_the_configured_time(make, lines):
     track(meter, 3)
     time.sleep(1.5)
     assert lines.requests == []
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     prompt = make(linger=0, max_events=500)
     track(prompt, 1)
     wait_for(lambda: len(lines.requests) >= 2)
@@ -248,7 +248,7 @@ def test_an_event_rejected_twice_is_one_dead_letter(make, lines, state):
     lines.status = 422
     meter = make()
     ids = track(meter, 3)
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     (letters,) = (state / "dead").glob("http-*.jsonl")
     kept = letters.read_text()
     # The same events are dead letters again, as after a crash before the cursor was saved, or from another process.
@@ -278,7 +278,7 @@ def test_a_fifo_instead_of_dead_letters_does_not_block(make, lines, state):
     # Events are kept if their dead letters cannot be written.
     assert of(meter)["pending"] == 1
     letters.unlink()
-    assert meter.flush(20).pending == 0
+    assert meter.flush(60).pending == 0
     assert len(letters.read_text().splitlines()) == 1
 
 

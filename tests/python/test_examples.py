@@ -16,7 +16,7 @@ from conftest import EXAMPLES
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("from_*.py")), ids=lambda path: path.stem)
 def test_an_example_prints_a_report(path, state):
     outcome = subprocess.run(
-        [sys.executable, path], env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent, capture_output=True, text=True, timeout=60
+        [sys.executable, path], env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent, capture_output=True, text=True, timeout=300
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr
     header, *_, total = outcome.stdout.rstrip().splitlines()[-5:]

@@ -121,7 +121,7 @@ def two(tmp_path_factory):
 
 def seen(meter: taximeter.Meter, count: int) -> list[dict]:
     """Return the last events, without what differs between two calls."""
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     events = taximeter.Ledger(meter.settings.ledger).last(count) if count else []
     return [{name: value for name, value in event.items() if name not in {"id", "started_at"}} for event in events]
 

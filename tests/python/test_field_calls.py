@@ -278,7 +278,7 @@ def test_the_provider_of_a_compatible_host_is_known_by_its_address(url, provider
 def test_an_unknown_host_is_noted_and_can_be_named_in_the_settings(state, monkeypatch):
     def doctor(code: int) -> str:
         command = [sys.executable, "-m", "taximeter", "doctor"]
-        outcome = subprocess.run(command, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
+        outcome = subprocess.run(command, cwd=state.parent, capture_output=True, text=True, timeout=300, check=False)
         assert outcome.returncode == code, outcome.stdout
         return outcome.stdout
 

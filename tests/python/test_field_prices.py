@@ -120,7 +120,7 @@ def test_a_new_model_whose_name_says_that_it_is_free_had_no_price(model, provide
 
 def told(cwd: Path, *command: str, code: int = 0) -> str:
     outcome = subprocess.run(
-        [sys.executable, "-m", "taximeter", *command], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "taximeter", *command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
     assert outcome.returncode == code, outcome.stderr
     return outcome.stdout + outcome.stderr

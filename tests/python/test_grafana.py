@@ -160,7 +160,7 @@ def prometheus(state, address):
     )  # fmt: skip
     with running(*command):
         server = Prometheus(port)
-        wait_for(lambda: server.get("query", query="1"), 60)
+        wait_for(lambda: server.get("query", query="1"))
         yield server
 
 
@@ -175,7 +175,7 @@ def metrics(address, accept: str = "") -> tuple[str, str]:
 
 def test_every_expression_of_the_board_has_data_and_sums_equal_the_report(state, meter, prometheus):
     expressions = {name: re.sub(r"\$(\w+)", lambda found: VALUES[found[1]], text) for name, text in EXPRESSIONS.items()}
-    wait_for(lambda: prometheus.values("taximeter_calls_total"), 60)
+    wait_for(lambda: prometheus.values("taximeter_calls_total"))
     number, deadline = 0, time.monotonic() + 120
     while missing := [name for name, text in expressions.items() if not prometheus.values(text)]:
         assert time.monotonic() < deadline, missing
@@ -236,13 +236,13 @@ def test_sums_of_a_ledger_from_which_nothing_was_deleted_equal_the_report(tmp_pa
 def test_promtool_has_nothing_to_complain_of(state, meter, address):
     printed = subprocess.run(
         [sys.executable, "-m", "taximeter", "doctor", "--prometheus", "--metrics-by", "team,feature"],
-        capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
+        capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
     ).stdout  # fmt: skip
     kind, text = metrics(address, "text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
     assert kind.startswith("text/plain; version=0.0.4")
     for one in (text, printed, meter.prometheus(by=["team"])):
         outcome = subprocess.run(
-            [program("promtool"), "check", "metrics"], input=one, capture_output=True, text=True, timeout=60, check=False
+            [program("promtool"), "check", "metrics"], input=one, capture_output=True, text=True, timeout=300, check=False
         )
         assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")
 
@@ -252,7 +252,7 @@ def test_the_configurations_of_the_page_are_valid(tmp_path):
     for what, block in (("config", config), ("rules", rules)):
         (tmp_path / block.title).write_text(block.text)
         command = [program("promtool"), "check", what, *(["--syntax-only"] if what == "config" else []), block.title]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
         assert outcome.returncode == 0, outcome
         assert "SUCCESS" in outcome.stdout
 
@@ -327,7 +327,7 @@ def test_the_command_prints_the_board(tmp_path):
         command,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
         cwd=tmp_path,
         env={**os.environ, "TAXIMETER_STATE_DIR": str(tmp_path / "state")},

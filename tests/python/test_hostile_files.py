@@ -155,7 +155,7 @@ def test_a_very_slow_download_times_out(monkeypatch, part):
         began = time.monotonic()
         with pytest.raises(taximeter.CatalogError, match="more than 1 seconds"):
             source.download(f"http://127.0.0.1:{server.getsockname()[1]}/data.json")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 100
 
 
 def test_a_relative_state_directory_survives_a_change_of_directory(run, state):
@@ -168,7 +168,7 @@ def test_a_relative_state_directory_survives_a_change_of_directory(run, state):
         taximeter.init(team="second")
         taximeter.init(team="third", state_dir="here")
         taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        assert taximeter.flush(10).pending == 0
+        assert taximeter.flush(60).pending == 0
         assert taximeter.Ledger().report().total.calls == 2
         """
     )

@@ -563,7 +563,7 @@ print(report.total.calls, report.rows[0].key["team"])
 """
     import subprocess
 
-    answer = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300, check=False)
     assert answer.stdout.strip() == "2 t", answer.stderr
     with pytest.raises(TypeError, match="client"):
         taximeter.wrap(object())

@@ -38,7 +38,7 @@ def leave(run, state, destinations: list[str], count: int) -> list[str]:
 def cli(state):
     def call(*arguments: str, code: int = 0, **environment: str):
         outcome = subprocess.run(
-            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
+            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=300, check=False,
             env={**os.environ, "TAXIMETER_STATE_DIR": str(state), **environment}, cwd=state.parent,
         )  # fmt: skip
         assert outcome.returncode == code, outcome

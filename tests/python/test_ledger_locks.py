@@ -65,7 +65,7 @@ class Other:
 
     def close(self) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(120)
         self.process.stdout.close()
 
 
@@ -73,7 +73,7 @@ class Other:
 def ledger(meter: taximeter.Meter) -> Path:
     """Return a ledger with one event and a pace. No connection has it open."""
     meter.track(**CALL)
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     with closing(sqlite3.connect(meter.settings.ledger)) as connection:
         connection.executescript(SLOW)
     at_rest(meter.settings.ledger)
@@ -135,7 +135,7 @@ def while_ours_writes(meter: taximeter.Meter, look, steps: int = 3_000_000) -> l
         was_open = is_writing(path)
         wait_for(lambda: not is_writing(path))
         set_pace(path, 0)
-        assert meter.flush(30).pending == 0
+        assert meter.flush(60).pending == 0
         if was_open:
             return seen
         steps *= 3
@@ -176,7 +176,7 @@ def test_pythons_transaction_keeps_its_lock_when_we_close_the_ledger(meter, ledg
         assert meter.flush(0.3).pending == 1
         assert other("BEGIN IMMEDIATE") == "database is locked"
         python.execute("COMMIT")
-        assert meter.flush(10).pending == 0
+        assert meter.flush(60).pending == 0
     assert other("SELECT count(*) FROM notes") == "ok (0,)"
     assert taximeter.Ledger(ledger).report(()).total.calls == 2
 
@@ -325,7 +325,7 @@ def test_a_child_forked_between_transactions_and_its_parent_lock_each_other_out(
         path = sys.argv[1]
         meter = taximeter.Meter()
         call = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
-        meter.track(**call); assert meter.flush(10).pending == 0
+        meter.track(**call); assert meter.flush(60).pending == 0
         while os.path.exists(path + "-wal"): time.sleep(0.01)
         time.sleep(0.5)  # the log is deleted slightly before the connection is closed
         pid = os.fork()
@@ -414,7 +414,7 @@ def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
             taximeter.init(instrument=False)
             reader = taximeter.Ledger(sys.argv[1]); reader.report()
             taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-            assert taximeter.flush(10).pending == 0
+            assert taximeter.flush(60).pending == 0
             inodes = {os.stat(sys.argv[1] + end).st_ino for end in ("", "-shm")}
             lines = [line.replace("->", "").split() for line in open("/proc/locks")]
             print({words[1] for words in lines if int(words[5].split(":")[2]) in inodes})

@@ -56,7 +56,7 @@ def version(connection: sqlite3.Connection) -> int:
 def killed_in_its_upgrade(ledger: Path) -> bool:
     """Kill a process that upgrades the ledger, between two transactions of it. Return whether it had not finished."""
     process = subprocess.Popen([sys.executable, "-c", UPGRADE, str(ledger)])
-    with closing(sqlite3.connect(ledger, timeout=60, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(ledger, timeout=300, isolation_level=None)) as connection:
         while process.poll() is None:
             # The upgrade waits while this transaction is open.
             connection.execute("BEGIN IMMEDIATE")

@@ -73,12 +73,12 @@ def test_drain_delivers_and_counts_orphaned_events(run, state):
         command = [sys.executable, "-m", "taximeter", "drain", "--json"]
         environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_DESTINATION": f"{collector.url},ledger"}
         collector.rule = lambda events: 401
-        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
+        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=300, check=False)
         (report,) = rows(outcome)
         assert (outcome.returncode, report["left"]) == (1, 7)
         assert "401" in report["reasons"][0]
         collector.rule = lambda events: 200
-        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
+        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=300, check=False)
         assert (outcome.returncode, rows(outcome)[0]["left"]) == (0, 0)
         assert len(collector.events) == 7
         assert taximeter.Ledger(state / "ledger.db").report().total.calls == 7

@@ -102,7 +102,7 @@ def test_each_span_has_what_the_ledger_has(make, receiver):
         trace_id="4bf92f3577b34da6a3ce929d0e0e4736", span_id="00f067aa0ba902b7",
     )  # fmt: skip
     meter.track(provider="mistral", model="no-such-model", input_tokens=5, error="RateLimitError")
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     known = {event["id"]: event for event in taximeter.Ledger(meter.ledger_path).events()}
     path, headers, request = receiver.requests[0]
     assert (path, headers["content-type"], headers["x-key"]) == ("/v1/traces", "application/x-protobuf", CANARY)
@@ -144,12 +144,12 @@ def test_rejected_spans_are_counted_and_not_sent_again(make, receiver):
     meter = make(headers={"x-key": CANARY})
     for _ in range(5):
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     counts = remote(meter)
     assert (counts["delivered"], counts["rejected"], counts["pending"]) == (3, 2, 0)
     assert counts["last_error"].endswith("2 spans rejected: too old, …")
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     assert len(receiver.spans()) == 6 and remote(meter)["last_error"] is None
 
 
@@ -168,7 +168,7 @@ def test_a_huge_answer_is_read_in_part_only(make, receiver):
     receiver.answers = [(400, b"x" * 5_000_000), (400, b"y" * 5_000_000)]
     meter = make()
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     counts = remote(meter)
     assert counts["dead"] == 1 and len(counts["last_error"]) < 300
 
@@ -180,7 +180,7 @@ def test_the_span_in_which_a_call_was_made_is_the_parent(make, receiver):
         meter.measure(provider="openai", model="gpt-4o"),
     ):
         pass
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     (span,) = receiver.spans()
     assert span.trace_id == outer.get_span_context().trace_id.to_bytes(16)
     assert span.parent_span_id == outer.get_span_context().span_id.to_bytes(8)
@@ -194,7 +194,7 @@ def test_the_environment_gives_the_address_only_if_asked(monkeypatch, make, rece
     monkeypatch.setenv("OTEL_SERVICE_NAME", "variable")
     meter = make("otlp")
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    assert meter.flush(30).pending == 0
+    assert meter.flush(60).pending == 0
     path, headers, request = receiver.requests[0]
     assert (path, headers["x-key"], headers["x-other"]) == ("/base/v1/traces", f"{CANARY} and,", "1")
     assert "content-encoding" not in headers

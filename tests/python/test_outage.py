@@ -19,7 +19,7 @@ CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_to
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=300, check=False)
 
 
 def of(meter: taximeter.Meter) -> dict:
@@ -44,7 +44,7 @@ def test_over_budget_the_oldest_events_are_dropped_and_counted_exactly(state, co
     wait_for(lambda: meter.stats()["remarks"]["given_up"] == of(meter)["evicted"])
     assert [record.getMessage() for record in caplog.records if "given_up" in record.getMessage()]
     collector.rule = lambda events: 200
-    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    wait_for(lambda: meter.flush(1).pending == 0)
     delivered = set(collector.events)
     evicted = of(meter)["evicted"]
     assert delivered <= set(ids)
@@ -62,16 +62,26 @@ def test_expired_events_are_not_sent_but_counted(state, collector, monkeypatch):
     first = meter.track(**CALL).id
     wait_for(lambda: collector.requests)
     old = [meter.track(**CALL).id for _ in range(10)]
-    time.sleep(4.2)  # long enough that new events do not expire on a busy machine
+    time.sleep(4.2)
     collector.rule = lambda events: 200
-    new = [meter.track(**CALL).id for _ in range(5)]
+    new: list[str] = []
+
+    def a_new_one_arrives() -> bool:
+        # On a busy machine, new events can expire as well.
+        new.extend(meter.track(**CALL).id for _ in range(5))
+        meter.flush(5)
+        return bool(set(new) & set(collector.events))
+
+    wait_for(a_new_one_arrives)
     wait_for(lambda: meter.flush(1).pending == 0)
     # The first event was already in a request, whose bytes do not change.
-    assert set(collector.events) == {first, *new}
-    assert of(meter)["expired"] == len(old)
+    arrived = set(collector.events)
+    assert first in arrived <= {first, *new}
+    expired = len(old) + len(set(new) - arrived)
+    assert of(meter)["expired"] == expired
     # The delivery thread counts them after it has answered the flush.
-    wait_for(lambda: meter.stats()["remarks"]["given_up"] == len(old))
-    report = meter.close(2)
+    wait_for(lambda: meter.stats()["remarks"]["given_up"] == expired)
+    report = meter.close(60)
     assert report.pending == 0
 
 
@@ -100,6 +110,8 @@ def test_stats_have_the_age_of_the_oldest_event_and_the_time_to_full(state, coll
     collector.rule = lambda events: 503
     meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=64)
     assert meter.stats()["seconds_to_full"] is None
+    before = time.monotonic()
+    meter.track(**CALL)
     begun = time.monotonic()
     for _ in range(24):
         for _ in range(1000):
@@ -109,14 +121,14 @@ def test_stats_have_the_age_of_the_oldest_event_and_the_time_to_full(state, coll
     waited = time.monotonic() - begun
     stats = meter.stats()
     oldest = of(meter)["oldest_seconds"]
-    assert waited - 1 < oldest <= time.monotonic() - begun + 0.1
+    assert waited - 0.1 < oldest <= time.monotonic() - before + 0.1
     # Some 10,000 events of 200 bytes per second fill the budget in half a minute. A busy machine tracks fewer.
     to_full = waited * (64 << 20) / stats["journal_bytes"]
     assert to_full / 8 < stats["seconds_to_full"] < to_full * 8
     collector.rule = lambda events: 200
     wait_for(lambda: meter.flush(1).pending == 0)
     wait_for(lambda: of(meter)["oldest_seconds"] is None)
-    wait_for(lambda: meter.stats()["seconds_to_full"] is None or meter.stats()["seconds_to_full"] > 10 * to_full, 90)
+    wait_for(lambda: meter.stats()["seconds_to_full"] is None or meter.stats()["seconds_to_full"] > 10 * to_full)
     meter.close()
 
 
@@ -137,7 +149,7 @@ def test_after_an_outage_new_events_do_not_wait_for_the_backlog(state, collector
     while len(arrived) < 50_000:
         new.append(meter.track(**CALL, feature="new").id)
         meter.flush(0.05)
-    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    wait_for(lambda: meter.flush(1).pending == 0)
     assert set(arrived) == {*old, *new}
     place = {one: index for index, one in enumerate(arrived)}
     ahead = sum(place[one] < len(arrived) * 0.9 for one in new)
@@ -165,7 +177,7 @@ def test_requests_stay_under_a_megabyte(state, collector):
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
     padding = {f"tag{number}": "x" * 500 for number in range(20)}
     ids = [meter.track(**CALL, tags=padding).id for _ in range(500)]
-    assert meter.flush(10).pending == 0
+    assert meter.flush(60).pending == 0
     assert set(collector.events) == set(ids)
     assert max(sizes) < 1_100_000
     assert len(sizes) < 20
@@ -177,7 +189,7 @@ def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
     collector.rule = lambda events: 410
     meter = taximeter.Meter()
     ids = [meter.track(**CALL, customer="acme").id for _ in range(25)]
-    assert meter.flush(5).pending == 0
+    assert meter.flush(60).pending == 0
     meter.close()
     refused = cli("dead-letters", "retry")
     # They were rejected again, and are dead letters again.
@@ -202,7 +214,7 @@ def test_a_truncated_dead_letter_does_not_break_commands(state, collector, monke
     collector.rule = lambda events: (410, {}, b"line\n\x1b[31mtwo")
     meter = taximeter.Meter()
     meter.track(**CALL)
-    assert meter.flush(5).pending == 0
+    assert meter.flush(60).pending == 0
     meter.close()
     (path,) = (state / "dead").iterdir()
     with path.open("ab") as file:
@@ -222,7 +234,7 @@ def test_retried_dead_letters_are_kept_in_the_journal_until_delivered(state, col
     collector.rule = lambda events: 410
     meter = taximeter.Meter()
     ids = {meter.track(**CALL).id for _ in range(5)}
-    assert meter.flush(5).pending == 0
+    assert meter.flush(60).pending == 0
     collector.rule = lambda events: 401
     outcome = cli("dead-letters", "retry")
     assert (outcome.returncode, "answered 401" in outcome.stderr) == (2, True)
@@ -266,8 +278,8 @@ def test_the_reference_parser_reads_the_prometheus_text(state, collector):
 def test_doctor_reports_delivery_in_running_processes(state, collector):
     meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
     ids = [meter.track(**CALL).id for _ in range(3)]
-    assert meter.flush(5).pending == 0
-    wait_for(lambda: list((state / "journal").glob("*/status.json")), 10)
+    assert meter.flush(60).pending == 0
+    wait_for(lambda: list((state / "journal").glob("*/status.json")))
     well = cli("doctor")
     assert "destination http-" in well.stdout
     assert "(127.0.0.1): 3 delivered and 0 waiting in 1 processes" in well.stdout
@@ -275,7 +287,7 @@ def test_doctor_reports_delivery_in_running_processes(state, collector):
     collector.rule = lambda events: 401
     meter.track(**CALL)
     meter.flush(0.5)
-    wait_for(lambda: "paused" in cli("doctor").stdout, 15)
+    wait_for(lambda: "paused" in cli("doctor").stdout)
     checks = {check["check"]: check for check in rows(cli("doctor", "--json"))}
     found = next(check for name, check in checks.items() if name.startswith("destination http-"))
     assert not found["ok"]
@@ -283,10 +295,10 @@ def test_doctor_reports_delivery_in_running_processes(state, collector):
     assert "127.0.0.1 answered 401" in found["detail"]
     for _ in range(100):
         meter.track(**CALL)
-    wait_for(lambda: "101 waiting" in cli("doctor").stdout, 15)
+    wait_for(lambda: "101 waiting" in cli("doctor").stdout)
     second = taximeter.Meter(destination=collector.url, state_dir=state)
     second.track(**CALL)
-    wait_for(lambda: len(list((state / "journal").glob("*/status.json"))) == 2, 10)
+    wait_for(lambda: len(list((state / "journal").glob("*/status.json"))) == 2)
     (state / "journal" / "of-another-version").mkdir(mode=0o700)
     (state / "journal" / "of-another-version" / "status.json").write_text('{"destinations": ["x"]}')
     samples = [sample for family in text_string_to_metric_families(cli("doctor", "--prometheus").stdout) for sample in family.samples]
@@ -333,8 +345,8 @@ def test_all_files_are_private_to_their_owner(state, collector):
     collector.rule = lambda events: 410
     meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
     meter.track(**CALL)
-    assert meter.flush(5).pending == 0
-    wait_for(lambda: list((state / "journal").glob("*/status.json")), 10)
+    assert meter.flush(60).pending == 0
+    wait_for(lambda: list((state / "journal").glob("*/status.json")))
     found = [state, *state.rglob("*")]
     assert {path.name for path in found} >= {"ledger.db", "status.json", "owner.lock"}
     for path in found:
@@ -350,8 +362,7 @@ def test_a_directory_that_becomes_a_link_is_not_written_through(state, tmp_path,
     (state / "dead").symlink_to(elsewhere)
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
     meter.track(**CALL)
-    meter.flush(0.5)
-    assert "symbolic link" in of(meter)["last_error"]
+    wait_for(lambda: meter.flush(0.1) and "symbolic link" in (of(meter)["last_error"] or ""))
     assert not list(elsewhere.iterdir())
     (state / "dead").unlink()
     wait_for(lambda: meter.flush(1).pending == 0)

@@ -42,7 +42,7 @@ def test_a_background_call_returns_at_once_and_sends_the_same_request(outboxes, 
     assert teer.TeerClient("canary-key", track_url=server.url).ingest.send(PAYLOAD) == {"id": "theirs"}
     answer = client(server).ingest.send(PAYLOAD)
     assert (len(answer["id"]), str(answer["cost_usd"])) == (36, "0.0045")
-    assert compat.flush(10).pending == 0
+    assert compat.flush(60).pending == 0
     waited, later = server.requests
     assert later.wire == waited.wire
 
@@ -56,8 +56,8 @@ def test_background_responses_have_a_locally_computed_cost(outboxes, server):
     event = {"provider": "stripe", "fields": {"event_name": "e", "payload": {"value": "1"}}}
     meter = client(server).billing.meter_events.create(event)
     assert meter["event_name"] == "e"
-    assert tally.flush(10)
-    assert client(server).flush(10)
+    assert tally.flush(60)
+    assert client(server).flush(60)
     (sent,) = [request.json["fields"] for request in server.requests if "meter-events" in request.path]
     assert sent["identifier"] == meter["identifier"]
 
@@ -74,7 +74,7 @@ def test_background_responses_have_a_locally_computed_cost(outboxes, server):
 def test_bodies_are_sent_as_json_dumps_writes_them(outboxes, server, body):
     outbox = outbox_for(Service("teer", server.url, "", {}))
     assert outbox.post("/x", body)
-    assert outbox.flush(10).pending == 0
+    assert outbox.flush(60).pending == 0
     assert server.requests[0].json == json.loads(json.dumps(body))
 
 
@@ -94,7 +94,7 @@ def test_a_body_that_is_not_json_is_rejected_alone(outboxes, server):
             "a", "c", "x" * (48 << 10), paygent_sdk.UsageData("", "m", 0, 0)
         )
     teers.ingest.send({**PAYLOAD, "new": "x" * (47 << 10)})
-    assert teers.flush(10)
+    assert teers.flush(60)
     assert len(server.requests) == 1
     assert sum(one["refused"]["too_large"] for one in compat.stats() if one.get("refused")) == 3
 
@@ -116,11 +116,11 @@ def test_a_rejected_event_does_not_block_others(outboxes, server):
     server.answers = [(200, {}), (422, {"error": "no such thing as canary-key"}), (200, {})]
     teers = client(server)
     teers.ingest.send({**PAYLOAD, "function_id": "good"})
-    assert teers.flush(10)
+    assert teers.flush(60)
     teers.ingest.send({**PAYLOAD, "function_id": "bad"})
-    assert teers.flush(10)
+    assert teers.flush(60)
     teers.ingest.send({**PAYLOAD, "function_id": "better"})
-    assert teers.flush(10)
+    assert teers.flush(60)
     assert [request.json["function_id"] for request in server.requests] == ["good", "bad", "better"]
     (letters,) = (outboxes / "dead").iterdir()
     (letter,) = map(json.loads, letters.read_text().splitlines())
@@ -161,13 +161,13 @@ def test_keys_are_in_no_file_and_in_no_repr(outboxes, server):
 def test_a_forked_child_that_exits_at_once_loses_nothing(outboxes, server):
     teers = client(server)
     teers.ingest.send({**PAYLOAD, "function_id": "parent"})
-    assert teers.flush(10)
+    assert teers.flush(60)
     child = os.fork()
     if child == 0:
         teers.ingest.send({**PAYLOAD, "function_id": "child"})
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    wait_for(lambda: {request.json["function_id"] for request in server.requests} == {"parent", "child"}, 45)
+    wait_for(lambda: {request.json["function_id"] for request in server.requests} == {"parent", "child"})
     assert len(server.requests) == 2
 
 
@@ -191,8 +191,9 @@ def test_a_program_exits_soon_if_the_service_does_not_respond(run):
     outcome = run(
         """
         import time
-        from taximeter.compat import paygent_sdk, teer, tokenr
+        from taximeter.compat import _outbox, paygent_sdk, teer, tokenr
         import atexit
+        _outbox._EXIT_SECONDS = 6.0
         began = []
         atexit.register(lambda: print(time.monotonic() - began[0]))
         tokenr.init(token="k", url="http://127.0.0.1:1/")
@@ -203,7 +204,7 @@ def test_a_program_exits_soon_if_the_service_does_not_respond(run):
         """
     )
     # Three services, each of which would be waited for as long as for one.
-    assert float(outcome.stdout) < 5
+    assert float(outcome.stdout) < 16
 
 
 def test_disabled_sends_nothing_and_breaks_no_call(server, run):
@@ -283,13 +284,13 @@ def test_events_with_a_mistyped_or_replaced_key_can_be_taken_over(outboxes, serv
     teers.ingest.send({"function_id": "of this one"})
     # A flush does not wait for a failure that needs a configuration fix.
     began = time.monotonic()
-    assert not teers.flush(60)
-    assert time.monotonic() - began < 30
+    assert not teers.flush(300)
+    assert time.monotonic() - began < 200
     server.answers = [(200, {})]
     server.requests.clear()
     teers.api_key = "right"
     teers.ingest.send({"function_id": "new"})
-    assert teers.flush(10)
+    assert teers.flush(60)
     assert [request.json["function_id"] for request in server.requests] == ["new"]
     assert compat.take_over("tokenr", "mistyped") == 0
     assert compat.take_over("teer", "mistyped") == 2
@@ -313,7 +314,7 @@ def test_a_killed_program_repeats_only_requests_in_flight(outboxes, server, run)
     server.delay = 0
     tokenr.init(token="t", url=server.url)
     tokenr.track("p", "m", 999, 0)
-    wait_for(lambda: {request.json["input_tokens"] for request in server.requests} == {*range(300), 999}, 60)
+    wait_for(lambda: {request.json["input_tokens"] for request in server.requests} == {*range(300), 999})
     assert len(server.requests) - 301 <= 32
 
 
@@ -343,7 +344,7 @@ def test_orphaned_poison_requests_do_not_block_other_journals(outboxes, server, 
     teers = teer.TeerClient("k", track_url=server.url, background=True)
     teers.ingest.send({"function_id": "new"})
     wanted = {name * count for name in "AB" for count in range(1, 6)} | {"new"}
-    wait_for(lambda: wanted <= {request.json["function_id"] for request in server.requests}, 60)
+    wait_for(lambda: wanted <= {request.json["function_id"] for request in server.requests})
     taken = [request.json["function_id"] for request in server.requests if b"bad" not in request.body]
     assert sorted(taken) == sorted(wanted)
 
@@ -353,7 +354,7 @@ def test_orphaned_poison_requests_do_not_block_other_journals(outboxes, server, 
         time.sleep(0.3)
         return "bad A" in dead_letters(outboxes) and "bad B" in dead_letters(outboxes)
 
-    wait_for(both_are_dead, 120)
+    wait_for(both_are_dead)
     taken = [request.json["function_id"] for request in server.requests if b"bad" not in request.body]
     assert sorted(one for one in taken if one != "more") == sorted(wanted)
 
@@ -367,7 +368,7 @@ def test_a_redirect_to_the_same_host_is_followed_with_the_body(outboxes, server,
     server.answers = [(status, ""), (200, {})]
     server.headers = {"location": "/moved"}
     client(server).ingest.send(PAYLOAD)
-    assert client(server).flush(10)
+    assert client(server).flush(60)
     first, second = server.requests
     assert (first.path, second.path) == ("/v1/ingest", "/moved")
     assert (first.body, first.headers["authorization"]) == (second.body, second.headers["authorization"])

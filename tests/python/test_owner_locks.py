@@ -81,13 +81,13 @@ def test_a_process_that_copies_its_own_state_directory_loses_nothing(state):
         host = subprocess.Popen([sys.executable, "-c", HOST], stdout=subprocess.PIPE, env=environment)
         lines = [host.stdout.readline()]
         for _ in range(2):
-            subprocess.run(drain, env=environment, capture_output=True, timeout=60, check=False)
+            subprocess.run(drain, env=environment, capture_output=True, timeout=300, check=False)
         host.kill()
         lines += host.stdout.read().splitlines(keepends=True)
         host.wait()
         host.stdout.close()
         acknowledged += [line.decode().strip() for line in lines if line.endswith(b"\n")]
-    subprocess.run(drain, env=environment, capture_output=True, timeout=60, check=True)
+    subprocess.run(drain, env=environment, capture_output=True, timeout=300, check=True)
     with closing(sqlite3.connect(state / "ledger.db")) as connection:
         ids = [row[0] for row in connection.execute("SELECT id FROM events")]
         assert connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
@@ -131,7 +131,7 @@ def test_a_running_child_does_not_hold_its_dead_parents_journal(state, kind):
             child = 0
         wait_for(lambda: is_free(lock))
         command = [sys.executable, "-m", "taximeter", "drain"]
-        subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+        subprocess.run(command, env=environment, capture_output=True, timeout=300, check=True)
     finally:
         parent.kill()
         parent.stdout.close()

@@ -43,7 +43,7 @@ def ledger_ids(state: Path) -> list[str]:
 def drain(state: Path, *, code: int = 0) -> None:
     """Adopt the journals of dead processes, like the next process would. Check the exit code."""
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
-    outcome = subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, capture_output=True, timeout=60)
+    outcome = subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, capture_output=True, timeout=300)
     assert outcome.returncode == code, outcome.stderr
 
 
@@ -298,7 +298,7 @@ def test_multiprocessing_children_record_their_own_events(state, method):
     for child in children:
         child.start()
     for child in children:
-        child.join(30)
+        child.join(120)
         assert child.exitcode == 0
     meter.close(5)
     drain(state)
@@ -334,10 +334,10 @@ def test_several_processes_write_one_ledger(state):
     taximeter.init(instrument=False)
     for _ in range(3000):
         taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1, team=sys.argv[1])
-    assert taximeter.flush(30).pending == 0
+    assert taximeter.flush(60).pending == 0
     """
     processes = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), f"team-{n}"], env=environment) for n in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(300) for process in processes] == [0] * 4
     report = taximeter.Ledger(state / "ledger.db").report(by="team")
     assert {row.key["team"]: row.calls for row in report} == {f"team-{n}": 3000 for n in range(4)}
     assert report.total.input_tokens == 12_000
@@ -351,8 +351,7 @@ def test_without_a_writable_directory_events_are_kept_in_memory_and_delivered(tm
     assert meter.track(**CALL)
     stats = meter.stats()
     assert stats["tier"] == "memory"
-    assert meter.flush(0.3).pending == 1
-    assert "ledger" in meter.stats()["destinations"]["ledger"]["last_error"]
+    wait_for(lambda: meter.flush(0.1).pending == 1 and "ledger" in (meter.stats()["destinations"]["ledger"]["last_error"] or ""))
     blocked.unlink()
     wait_for(lambda: meter.flush(1).pending == 0)
     assert meter.track(**CALL)
@@ -365,7 +364,7 @@ def test_a_deleted_state_directory_is_created_again(state):
     meter.track(**CALL, user="before")
     meter.flush()
     subprocess.run(["rm", "-rf", str(state)], check=True)
-    wait_for(lambda: meter.track(**CALL, user="after") and (state / "journal").exists(), 10)
+    wait_for(lambda: meter.track(**CALL, user="after") and (state / "journal").exists())
     meter.close(5)
     drain(state)
     assert "after" in {event["user"] for event in taximeter.Ledger(state / "ledger.db").events()}
@@ -399,7 +398,7 @@ def test_a_full_disk_loses_exactly_the_counted_events_and_recovers(small_disk, t
     report = meter.flush(0.5)
     assert report.pending + report.dropped == 1_000
     filler.unlink()
-    wait_for(lambda: meter.flush(1).pending == 0, 10)
+    wait_for(lambda: meter.flush(1).pending == 0)
     meter.track(**CALL, user="healed")
     events = events_of(meter)
     assert len(events) == 1_001 - meter.flush().dropped
@@ -502,7 +501,7 @@ def test_exit_waits_only_briefly_for_a_locked_ledger(state, run):
     started = time.monotonic()
     run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
     # Half a second for the ledger; the rest is for the start of a process on a busy machine. SQLite would wait for the lock for ever.
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 100
     lock.close()
     drain(state)
     assert len(ledger_ids(state)) == 2

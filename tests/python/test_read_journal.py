@@ -74,5 +74,5 @@ def test_the_page_shows_a_real_segment(tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere"], ["one", "two"]])
 def test_the_example_prints_its_usage(arguments):
-    outcome = subprocess.run([sys.executable, str(READER), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    outcome = subprocess.run([sys.executable, str(READER), *arguments], capture_output=True, text=True, timeout=300, check=False)
     assert (outcome.returncode, outcome.stderr.splitlines()[0]) == (1, "usage: python read_journal.py DIRECTORY")

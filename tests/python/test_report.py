@@ -49,7 +49,7 @@ def travelled(tmp_path_factory):
             provider="openai", model="gpt-4o", input_tokens=1, started_at=moment, user=f"u{number % 3}", team=f"t{number % 2}"
         )
         if number in {300, 600}:
-            assert meter.flush(10).pending == 0
+            assert meter.flush(60).pending == 0
             _core.ledger_pack(state / "ledger.db", None)
     events_of(meter)
     meter.close()
@@ -305,7 +305,7 @@ def command(state, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "taximeter", *arguments],
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
         env=environment,
         cwd=state.parent,

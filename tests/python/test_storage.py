@@ -35,7 +35,7 @@ def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
     def start(text: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", BECOME_NOBODY + text], env={"PATH": os.environ["PATH"], **environment},
-            cwd="/", capture_output=True, text=True, timeout=60, check=False,
+            cwd="/", capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     return start

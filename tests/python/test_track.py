@@ -85,12 +85,15 @@ def test_invalid_counts_are_rejected_and_counted(meter, tokens):
 def test_a_name_of_many_megabytes_takes_no_longer_than_a_long_one(meter, name):
     assert meter.track(**CALL)
     huge = "y" * 30_000_000
-    began = time.thread_time()
-    assert meter.track(**{**CALL, name: huge})
+    took = []
+    for _ in range(5):  # the least, because a busy machine slows some of them down
+        began = time.thread_time()
+        assert meter.track(**{**CALL, name: huge})
+        took.append(time.thread_time() - began)
     # Converting and comparing the whole name took 0.2 s.
-    assert time.thread_time() - began < 0.05
+    assert min(took) < 0.05
     events = events_of(meter)
-    assert (events[-1][name], meter.stats()["remarks"]["truncated"]) == ("y" * 509 + "…", 1)
+    assert (events[-1][name], meter.stats()["remarks"]["truncated"]) == ("y" * 509 + "…", 5)
 
 
 @pytest.mark.parametrize("name", ["provider", "model"])
@@ -130,7 +133,7 @@ def test_a_panic_in_the_extension_is_counted_and_does_not_raise(run):
         assert meter._engine.core.post("/v1", {"a": Panicking(b=1)}).refused == "internal_error"
         assert meter.stats()["refused"]["internal_error"] == 2
         assert meter.track(**call)
-        assert meter.flush(10).dropped == 2
+        assert meter.flush(60).dropped == 2
         print(sum(1 for _ in taximeter.Ledger(meter.settings.ledger).events()))
         """
     )

@@ -42,8 +42,8 @@ def test_flush_logs_a_paused_destination(collector, remote, caplog, status):
     collector.rule = answer(status)
     assert remote.track(**CALL)
     began = time.monotonic()
-    assert remote.flush(20).pending == 1
-    assert time.monotonic() - began < 10, "a flush does not wait for what only an operator can mend"
+    assert remote.flush(200).pending == 1
+    assert time.monotonic() - began < 100, "a flush does not wait for what only an operator can mend"
     (said,) = warned(caplog)
     assert said.startswith("taximeter: 127.0.0.1 answered ")
     assert str(status) in said
@@ -60,7 +60,7 @@ def test_dead_letters_are_logged(collector, remote, caplog, status):
     collector.rule = answer(status)
     for _ in range(3):
         assert remote.track(**CALL)
-    wait_for(lambda: remote.flush(5).pending == 0)
+    wait_for(lambda: remote.flush(60).pending == 0)
     assert sum(one["dead"] for one in remote.stats()["destinations"].values()) == 3
     (said,) = warned(caplog)
     assert "events: it rejected events permanently" in said
@@ -71,8 +71,7 @@ def test_dead_letters_are_logged(collector, remote, caplog, status):
 def test_a_temporary_failure_is_not_logged(collector, remote, caplog):
     collector.rule = answer(500)
     assert remote.track(**CALL)
-    remote.flush(0.5)
-    assert remote.stats()["destinations"]
+    wait_for(lambda: remote.flush(0.1) and len(collector.requests) > 1)
     assert warned(caplog) == []
     collector.rule = lambda events: 200
     wait_for(lambda: remote.flush(2).pending == 0)
