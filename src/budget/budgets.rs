@@ -74,7 +74,7 @@ pub enum Refused {
         budget: Box<Match>,
         /// Its counts.
         counts: Counts,
-        /// What the call is expected to use.
+        /// The estimate of the call's usage.
         estimate: i128,
     },
     /// Its price is unknown.

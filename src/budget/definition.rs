@@ -30,7 +30,7 @@ pub struct DefinitionError(pub String);
 pub struct Definition {
     /// Unique in the state directory.
     pub name: String,
-    /// What is counted.
+    /// The unit: dollars, tokens or calls.
     pub unit: Unit,
     /// The most that may be used in a period.
     pub amount: String,

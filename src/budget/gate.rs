@@ -76,7 +76,7 @@ impl Ticket {
     }
 }
 
-/// What the gate says to a call.
+/// The gate's decision about a call.
 #[derive(Debug)]
 pub enum Decision {
     /// The call fits in all of its budgets.
@@ -121,7 +121,7 @@ pub struct Settled {
     pub is_waiting: bool,
 }
 
-/// What was used of a budget before there was a state.
+/// The used amount of a budget before its state existed.
 #[derive(Clone, Debug)]
 pub struct Used {
     /// The key of the budget.

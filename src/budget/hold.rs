@@ -38,7 +38,7 @@ pub(super) struct Hold {
     pub(super) terms: Terms,
 }
 
-/// What is charged for a call that has no end.
+/// The charge for a call that has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     /// The input's part of the amount in units of 2^-32.

@@ -10,7 +10,7 @@ use crate::event::Attribution;
 use crate::event::binary::add_layer;
 use crate::event::limits::{MAX_TEXT, cut};
 
-/// What is known of a call: the values of its dimensions.
+/// The values of a call's dimensions, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct Facts<'a> {
     /// The provider.

@@ -327,7 +327,7 @@ pub(super) fn report(words: &Words, layout: Layout, index: usize, owner: u64) ->
     txn.commit()
 }
 
-/// What the ledger has of a counter: when it was used, and how much.
+/// The amounts of a counter in the ledger, each with its time.
 pub(super) type Spent<'a> = &'a [(i64, Counts)];
 
 /// Sets the counts of a counter to what the ledger has of it, and what it cannot have. Holds stay.

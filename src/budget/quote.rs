@@ -73,7 +73,7 @@ pub enum Outcome<'a> {
     Cancelled,
 }
 
-/// What is charged to a budget.
+/// The charge to a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) unit: Unit,
@@ -138,7 +138,7 @@ impl Terms {
         let actual = self.actual(event);
         let is_missing = event.usage.is_empty() && (self.unit != Unit::Usd || actual.is_none());
         let amount = match quote {
-            // What was admitted is the best that is known.
+            // The admitted estimate is the best known amount.
             Some(quote) if is_missing && quote.most.of(self.unit).is_some() => quote.most.of(self.unit),
             Some(quote) if event.usage_status == UsageStatus::Partial => {
                 actual.map(|amount| amount.max(self.input(quote)))

@@ -14,7 +14,7 @@ use super::state::State;
 use super::transaction::Transaction;
 use crate::sys::clock::unix_seconds;
 
-/// What the ledger has of a key: the period, and how much was used at which times.
+/// The amounts in the ledger for a key: the period, and how much was used at which times.
 pub(super) type Counted = (Period, Vec<(i64, Counts)>);
 
 /// Slots that are copied in one operation, which takes some milliseconds.

@@ -14,7 +14,7 @@ use super::slot::{Counts, Period};
 use super::stored::Rules;
 use super::window::{begin, number};
 
-/// What the ledger has of a budget, a key and a period.
+/// The amounts in the ledger for a budget, a key and a period.
 #[derive(Clone, Debug)]
 pub struct Spent {
     /// The name of the budget.
@@ -57,7 +57,7 @@ pub(super) fn needed(rules: &Rules, now: i64) -> Vec<(String, i64)> {
     rules.all.iter().map(|rule| (rule.definition.name.clone(), from(rule))).collect()
 }
 
-/// What the ledger has of the counts of each key that still count, by key, and when.
+/// The amounts in the ledger that still count, by key, with their times.
 pub(super) fn counted(rules: &Rules, spent: Vec<Spent>, now: i64) -> HashMap<Vec<u8>, Counted> {
     let mut all: HashMap<Vec<u8>, Counted> = HashMap::new();
     for one in spent {

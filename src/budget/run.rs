@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub struct Run {
     /// Its name in messages.
     pub name: String,
-    /// What is counted.
+    /// The unit: dollars, tokens or calls.
     pub unit: Unit,
     /// The most that may be used.
     pub amount: i128,
@@ -43,7 +43,7 @@ pub struct NoRoom {
     pub run: Arc<Run>,
     /// Its counts.
     pub counts: Counts,
-    /// What the call is expected to use.
+    /// The estimate of the call's usage.
     pub estimate: i128,
 }
 

@@ -15,7 +15,7 @@ mod word {
     pub(super) const PERIOD: usize = 2;
     /// When the counts stop mattering, in seconds since the Unix epoch; `i64::MAX` for never.
     pub(super) const ENDS: usize = 3;
-    /// What was charged, and what calls in flight hold: amounts.
+    /// The charged amount, and the amount that calls in flight hold.
     pub(super) const USED: usize = 4;
     pub(super) const HELD: usize = 6;
     /// Calls that were charged, and those of them without a price.
@@ -64,7 +64,7 @@ pub enum Period {
 /// The counts of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// What was charged: units of 10⁻²⁴ USD, tokens, or calls.
+    /// The charged amount: units of 10⁻²⁴ USD, tokens, or calls.
     pub used: i128,
     /// What calls in flight hold.
     pub held: i128,
@@ -282,7 +282,7 @@ impl Slot {
         Ok(())
     }
 
-    /// What was charged that the ledger does not have; of rolling budgets, the time of the last reset.
+    /// The charged amount that the ledger does not have; for rolling budgets, the time of the last reset.
     pub(super) fn unrecorded(self, txn: &Transaction<'_>) -> io::Result<i128> {
         txn.load_amount(self.word(word::UNRECORDED))
     }

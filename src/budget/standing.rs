@@ -1,4 +1,4 @@
-//! What was used of each budget, for people.
+//! The used amount of each budget, for display.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::matching::{Facts, Match, key_of, split_key};
 use super::slot::{Counts, Period};
 use crate::sys::clock::unix_seconds;
 
-/// What was used of a budget by one key.
+/// The used amount of a budget by one key.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// The budget and the key.

@@ -39,14 +39,14 @@ pub(super) struct State {
     file: Option<(u64, u64)>,
 }
 
-/// Whether the state was there.
+/// Where the state comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// It was written in this boot.
     Kept,
-    /// It is new and empty, because there was none, or one of an earlier boot. What was used has to be counted again.
+    /// It is new and empty: the file was missing or from an earlier boot. The used amounts have to be counted again.
     New,
-    /// It is new and empty, because the old one was damaged. That one was renamed.
+    /// It is new and empty: the old file was damaged, and was renamed to this.
     Replaced(String),
 }
 

@@ -6,6 +6,7 @@
 
 mod fields;
 mod framing;
+mod gemini;
 mod guard;
 mod message;
 mod running;

@@ -19,8 +19,8 @@
 use serde_json::Value;
 
 use super::fields::{add, add_all, amount, count, find, stored_count, unreadable};
+use super::gemini::{Totals, gemini};
 use super::tables::{self, Field, METRICS};
-use crate::event::usage::MAX_COUNT;
 use crate::event::{CostNotes, Unit, Usage};
 use crate::money::Usd;
 
@@ -149,7 +149,7 @@ impl Family {
         match self {
             Self::Invoke => false,
             Self::OpenAi if !is_chat(report) && is_anthropic() => false,
-            Self::Gemini if find(report, &[INTERACTION.prompt]).is_some() => true,
+            Self::Gemini if Totals::of(report).is_interaction() => true,
             _ => {
                 let totals = if self == Self::Gemini { tables::GEMINI_TOTALS } else { &[] };
                 totals.iter().chain(self.fields(report)).any(|field| find(report, field.path).is_some())
@@ -163,7 +163,7 @@ impl Family {
             Self::OpenAi if is_chat(report) => tables::CHAT,
             Self::OpenAi => tables::RESPONSES,
             Self::Anthropic => tables::ANTHROPIC,
-            Self::Gemini if find(report, &[INTERACTION.prompt]).is_some() => tables::INTERACTIONS,
+            Self::Gemini if Totals::of(report).is_interaction() => tables::INTERACTIONS,
             Self::Gemini => tables::GEMINI,
             Self::Converse => tables::CONVERSE,
             Self::Invoke => tables::INVOKE,
@@ -231,8 +231,7 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
     let mut usage = Usage::default();
     let fields = family.fields(report);
     let totals = match family {
-        Family::Gemini if find(report, &[INTERACTION.prompt]).is_some() => tables::INTERACTION_TOTALS,
-        Family::Gemini => tables::GEMINI_TOTALS,
+        Family::Gemini => Totals::of(report).fields,
         _ => &[],
     };
     let unreadable = totals.iter().chain(fields).find_map(|field| unreadable(report, field));
@@ -261,15 +260,9 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
             converse(&mut usage, report);
         }
         Family::Gemini => {
-            let is_interaction = find(report, &[INTERACTION.prompt]).is_some();
-            gemini(&mut usage, report, if is_interaction { &INTERACTION } else { &GENERATION });
-            rest_of_total(
-                &mut usage,
-                report,
-                if is_interaction { INTERACTION.all } else { GENERATION.all },
-                dialect,
-                &mut notes,
-            );
+            let totals = Totals::of(report);
+            gemini(&mut usage, report, totals);
+            rest_of_total(&mut usage, report, totals.all, dialect, &mut notes);
         }
         Family::LangChain => {
             total_of_lifetimes(&mut usage, false);
@@ -454,52 +447,6 @@ fn converse(usage: &mut Usage, report: &Value) {
         && total == input + output
     {
         usage.set(Unit::INPUT_TOKENS, input);
-    }
-}
-
-/// Gemini's names of the totals.
-struct Totals {
-    prompt: &'static str,
-    tool: &'static str,
-    answer: &'static str,
-    thoughts: &'static str,
-    all: &'static str,
-}
-
-const GENERATION: Totals = Totals {
-    prompt: "promptTokenCount",
-    tool: "toolUsePromptTokenCount",
-    answer: "candidatesTokenCount",
-    thoughts: "thoughtsTokenCount",
-    all: "totalTokenCount",
-};
-const INTERACTION: Totals = Totals {
-    prompt: "total_input_tokens",
-    tool: "total_tool_use_tokens",
-    answer: "total_output_tokens",
-    thoughts: "total_thought_tokens",
-    all: "total_tokens",
-};
-
-/// Thoughts and tool use are not included in the answer and the prompt, unless the total shows otherwise.
-fn gemini(usage: &mut Usage, report: &Value, names: &Totals) {
-    let own = |name: &str| count(report, &[name]).unwrap_or(0);
-    let [prompt, tool, answer, thoughts] = [names.prompt, names.tool, names.answer, names.thoughts].map(own);
-    let (mut tool_beside, mut thoughts_beside) = (tool, thoughts);
-    if let Some(total) = count(report, &[names.all]) {
-        let base = prompt + answer;
-        for (with_tool, with_thoughts) in [(tool, thoughts), (0, thoughts), (tool, 0), (0, 0)] {
-            if total == base + with_tool + with_thoughts {
-                (tool_beside, thoughts_beside) = (with_tool, with_thoughts);
-                break;
-            }
-        }
-    }
-    if prompt + tool > 0 || find(report, &[names.prompt]).is_some() {
-        usage.set(Unit::INPUT_TOKENS, (prompt + tool_beside).min(MAX_COUNT));
-    }
-    if answer + thoughts > 0 || find(report, &[names.answer]).is_some() {
-        usage.set(Unit::OUTPUT_TOKENS, (answer + thoughts_beside).min(MAX_COUNT));
     }
 }
 

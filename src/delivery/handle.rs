@@ -125,7 +125,7 @@ impl Sender {
         Self { shared, generation: fork_generation(), threads: Mutex::new(threads) }
     }
 
-    /// Tells the threads that an event was appended. Costs one load while they are awake.
+    /// Wakes the threads after an event was appended. Costs one load while they are awake.
     #[inline]
     pub fn notify(&self) {
         self.shared.notify();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::money::Usd;
 
-/// Tells what caching saved in an event, if that is known.
+/// Computes what caching saved in an event; `None` if that is unknown.
 pub type Savings = Arc<dyn Fn(&UsageEvent<'_>) -> Option<Usd> + Send + Sync>;
 
 macro_rules! named_enum {

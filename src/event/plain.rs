@@ -125,7 +125,7 @@ const TAG_HEAD: usize = 5;
 const COUNTS: usize = 2 + 2 * (1 + 6);
 const COST: usize = 2 + 16;
 
-/// What is left of the bytes for an event. They are enough for it.
+/// The rest of the bytes for an event. They are enough for it.
 struct Room<'a>(&'a mut [u8]);
 
 impl Room<'_> {

@@ -33,7 +33,7 @@ const OTHER: &str = "other";
 /// Calls, unpriced ones, what repricing has changed of these, and the five kinds of tokens.
 const COUNTS: usize = 8;
 
-/// What the calls with the same labels add.
+/// The sums of the calls with the same labels.
 struct Sums {
     first_seq: i64,
     counts: [i64; COUNTS],

@@ -17,7 +17,7 @@ const OCTAVE: f64 = 8.0;
 /// More than the buckets of any duration: 2^(320/8) µs are 12 days.
 const BUCKETS: usize = 320;
 
-/// What is measured of a call.
+/// The measured time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duration {
     /// From the request to the last byte of the response.

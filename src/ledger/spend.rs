@@ -1,4 +1,4 @@
-//! What was spent of budgets, by key and period: from it, their state is rebuilt after a reboot.
+//! Spent amounts of budgets, by key and period. After a reboot, the state of the budgets is rebuilt from them.
 //!
 //! The sums change in the transaction that stores the events, so they agree with the events whatever happens.
 
@@ -25,7 +25,7 @@ pub struct Spend {
     pub kept_from: i64,
 }
 
-/// Tells which budgets an event counts for.
+/// Computes the budgets that an event counts for.
 pub type Spending = Arc<dyn Fn(&UsageEvent<'_>) -> Vec<Spend> + Send + Sync>;
 
 /// The sums of a budget, a key and a period.
@@ -95,7 +95,7 @@ impl Spends {
 }
 
 impl Reader {
-    /// What was spent of a budget in the periods that begin at this time or later.
+    /// The spent amounts of a budget in the periods that begin at this time or later.
     ///
     /// # Errors
     /// If the file cannot be read.

@@ -2,8 +2,8 @@
 //!
 //! The file keeps its old schema until `calls` has everything, so that other processes read it meanwhile, and those of an earlier version
 //! write it. The copy takes one transaction for each page of calls; what it has reached is the last call in `calls`, so after a kill the
-//! next process goes on from there, and several processes share the work. Triggers carry over what others change in the part that is
-//! already copied. The last transaction copies the rest and takes the step.
+//! next process goes on from there, and several processes share the work. Triggers copy the
+//! changes of other processes to the part that is already copied. The last transaction copies the rest and changes the schema.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ use crate::event::Usage;
 
 /// The calls of a transaction: other writers wait some 50 ms for it.
 const PAGE: i64 = if cfg!(test) { 40 } else { 4_000 };
-/// How long others have the file between two transactions, at least.
+/// The shortest time between two transactions, for the transactions of other processes.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What others change while calls are copied. `events_changed` has the calls to copy once more. Texts stay, because earlier versions do
-/// not know that `calls` uses them.
+/// Record the changes of other processes while calls are copied. `events_changed` has the calls to copy once more. Texts stay, because
+/// earlier versions do not know that `calls` uses them.
 const TRIGGERS: &str = "
 CREATE TABLE events_changed (seq INTEGER PRIMARY KEY);
 CREATE TRIGGER events_update AFTER UPDATE ON events BEGIN INSERT OR IGNORE INTO events_changed VALUES (OLD.seq); END;

@@ -47,10 +47,10 @@ pub struct Writer {
     checkpoint_after: u32,
     /// The log of a file that was replaced, until the new file is open.
     replaced: Option<FileIdentity>,
-    /// Tells which budgets an event counts for.
+    /// Computes the budgets that an event counts for.
     spending: Option<Spending>,
     folder: Folder,
-    /// Tells what caching saved in an event.
+    /// Computes what caching saved in an event.
     savings: Option<Savings>,
     /// Why calls could not be packed after the last batch.
     unpacked: Option<String>,

@@ -45,7 +45,7 @@ impl Admission {
         Self { budgets, run, quoted, history, generation, is_settled, cut: ArcSwapOption::empty() }
     }
 
-    /// What was expected.
+    /// The estimate.
     #[must_use]
     pub fn quoted(&self) -> &Quoted {
         &self.quoted

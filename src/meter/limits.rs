@@ -254,7 +254,7 @@ impl Limits {
         self.look(&budgets);
     }
 
-    /// Tells the ledger which budgets an event counts for.
+    /// Returns the function with which the ledger computes the budgets that an event counts for.
     pub(super) fn spending(self: &Arc<Self>) -> Spending {
         let limits = Arc::clone(self);
         spending(move || limits.budgets())

@@ -155,7 +155,7 @@ impl State {
     }
 }
 
-/// What is asked of the prices about an event with this usage.
+/// The request for the price of an event with this usage.
 pub(super) fn request<'r>(event: &'r UsageEvent<'_>, usage: &'r Usage) -> Request<'r> {
     Request {
         provider: Some(event.provider),

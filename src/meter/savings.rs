@@ -7,7 +7,8 @@ use crate::event::{Savings, Unit, Usage, UsageEvent};
 use crate::money::Usd;
 use crate::pricing::Book;
 
-/// Tells destinations what caching saved. It is asked when an event is stored or sent, so that `track()` does not price twice.
+/// Returns the function that computes what caching saved. Destinations call it when they store or send an event, so that `track()`
+/// does not price twice.
 pub(super) fn savings(prices: Arc<Prices>) -> Savings {
     Arc::new(move |event| cache_saved(&prices.book(), event))
 }

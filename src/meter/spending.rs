@@ -13,7 +13,7 @@ use crate::ledger::{Reader, Spend, Spending, unusable_after_fork};
 /// the checkpoint, except for the last minute.
 const DRAIN_FOR: Duration = Duration::from_secs(1);
 
-/// Tells the ledger which budgets an event counts for.
+/// Returns the function with which the ledger computes the budgets that an event counts for.
 pub(super) fn spending(budgets: impl Fn() -> Option<Arc<Budgets>> + Send + Sync + 'static) -> Spending {
     Arc::new(move |event| {
         let Some(budgets) = budgets() else { return Vec::new() };

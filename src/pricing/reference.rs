@@ -6,7 +6,7 @@ use super::providers::canonical_provider;
 pub(super) enum Arn<'a> {
     /// It ends with a model id: a foundation model, or an inference profile of the system.
     Model(&'a str),
-    /// It is an account's own profile, import or deployment. Its name does not tell the model.
+    /// It is an account's own profile, import or deployment. Its name does not contain the model.
     Opaque,
 }
 
@@ -79,12 +79,12 @@ pub(super) fn geography(reference: &str) -> Option<&str> {
     (GEOGRAPHIES.contains(&prefix) && rest.contains('.')).then_some(prefix)
 }
 
-/// How OpenRouter is told to route a call, by the suffix of the model's name.
+/// How OpenRouter routes a call, which the suffix of the model's name sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpenRouter {
     /// To a free model.
     Free,
-    /// In a way that may change the cost: with a search, by price, by speed.
+    /// With a search, by price or by speed, which may change the cost.
     Otherwise,
 }
 

@@ -45,12 +45,12 @@ pub trait Protocol: Send {
         None
     }
 
-    /// What the response to a request with `_sent` events means.
+    /// The meaning of the response to a request with `_sent` events.
     fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
         by_status(answer)
     }
 
-    /// What the body of a response says in words, for `last_error`: why events were rejected, or a warning about accepted ones. `None` if
+    /// The text in the body of a response, for `last_error`: why events were rejected, or a warning about accepted ones. `None` if
     /// it says nothing, or is not a message in this format.
     fn message(&self, _answer: &Answer<'_>) -> Option<String> {
         None

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -16,12 +15,13 @@ use super::post::post;
 use super::price::{PriceArgs, PyCost};
 use super::receipt::{DISABLED, PyReceipt};
 use super::scope::encode_fields;
+use super::signals::interruptible;
+use super::stats::as_dict;
 use super::track::{Host, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
 use crate::meter::{Charging, Issue, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
-use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
 
 #[doc = stub_doc!("Meter")]
@@ -331,51 +331,7 @@ impl PyMeter {
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.report_notices(py);
         let stats = py.detach(|| self.core.stats());
-        let all = PyDict::new(py);
-        let (counts, tier) = stats.journal.unwrap_or((crate::journal::Counts::default(), crate::journal::Tier::Memory));
-        all.set_item("tracked", counts.appended)?;
-        all.set_item("tier", stats.journal.map(|_| tier.name()))?;
-        all.set_item("journal_bytes", counts.disk_bytes)?;
-        all.set_item("memory_bytes", counts.memory_bytes)?;
-        all.set_item("budget_bytes", stats.budget)?;
-        all.set_item("seconds_to_full", stats.time_to_full.map(|time| time.as_secs_f64()))?;
-        all.set_item("corrupt_records", counts.corrupt)?;
-        all.set_item("lost_records", counts.lost)?;
-        let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
-        for (what, count) in Issue::ALL.into_iter().zip(stats.counts) {
-            let group = if what.is_loss() { &refused } else { &remarks };
-            group.set_item(what.name(), count)?;
-        }
-        all.set_item("refused", refused)?;
-        all.set_item("remarks", remarks)?;
-        let destinations = PyDict::new(py);
-        for one in stats.destinations {
-            let item = PyDict::new(py);
-            item.set_item("host", &one.host)?;
-            item.set_item("delivered", one.delivered)?;
-            item.set_item("duplicates", one.duplicates)?;
-            item.set_item("pending", one.pending(counts.appended))?;
-            item.set_item("orphaned", one.orphaned)?;
-            item.set_item("rejected", one.rejected)?;
-            item.set_item("fallback", one.fallback)?;
-            item.set_item("dead", one.dead)?;
-            item.set_item("dropped", one.dropped)?;
-            item.set_item("expired", one.expired)?;
-            item.set_item("evicted", one.evicted)?;
-            let age = |at| Duration::from_nanos(unix_ns().saturating_sub(at)).as_secs_f64();
-            item.set_item("oldest_seconds", one.oldest.map(age))?;
-            item.set_item("retries", one.retries)?;
-            item.set_item("state", one.state)?;
-            item.set_item("failures", one.failures)?;
-            item.set_item("unreadable", one.unreadable)?;
-            item.set_item("panics", one.panics)?;
-            item.set_item("upkeep_failures", one.upkeep_failures)?;
-            item.set_item("upkeep_error", one.upkeep_error)?;
-            item.set_item("last_error", one.last_error)?;
-            destinations.set_item(one.name, item)?;
-        }
-        all.set_item("destinations", destinations)?;
-        Ok(all)
+        as_dict(py, stats)
     }
 
     #[doc = stub_doc!("Meter.drain")]
@@ -497,24 +453,5 @@ impl PyMeter {
     fn dropped(&self, py: Python<'_>) -> u64 {
         let stats = py.detach(|| self.core.stats());
         Issue::ALL.into_iter().zip(stats.counts).filter(|(what, _)| what.is_loss()).map(|(_, count)| count).sum()
-    }
-}
-
-/// Runs blocking work without the GIL and lets signal handlers run. If one raises, the work stops and the exception is raised.
-fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce(&dyn Fn() -> bool) -> T + Send) -> PyResult<T> {
-    let raised = Mutex::new(None);
-    let outcome = py.detach(|| {
-        work(&|| {
-            let error = Python::attach(|py| py.check_signals().err());
-            let has_raised = error.is_some();
-            if let Some(error) = error {
-                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
-            !has_raised
-        })
-    });
-    match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(outcome),
     }
 }

@@ -1,5 +1,5 @@
 //! The Python bindings. Each function converts its arguments, calls the core (without the GIL if that takes long) and converts the result.
-//! No rule of the meter belongs here.
+//! Rules of the meter do not belong here.
 
 #![expect(clippy::needless_pass_by_value, reason = "arguments converted from Python come by value")]
 #![allow(clippy::doc_markdown, reason = "docstrings name arguments as Python's documentation generators expect them")]
@@ -30,6 +30,8 @@ mod query;
 mod receipt;
 mod response;
 mod scope;
+mod signals;
+mod stats;
 mod ticket;
 mod tokens;
 mod track;

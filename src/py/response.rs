@@ -23,7 +23,7 @@ use crate::sys::clock::unix_ns;
 /// The states of a response whose work goes on: `taximeter.instrument.deferred` decides whether it is an event.
 const BEGUN: [&str; 3] = ["queued", "in_progress", "requires_action"];
 
-/// What is known of a call beside its response.
+/// The facts of a call that its response does not have.
 pub(super) struct Call<'a, 'py> {
     /// The fields of the event that the request decides.
     pub(super) fields: &'a Bound<'py, PyDict>,

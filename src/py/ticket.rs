@@ -328,7 +328,7 @@ impl PyRunBudget {
     }
 }
 
-/// What is neither used nor held.
+/// The amount that is neither used nor held.
 pub(super) fn left(amount: i128, counts: Counts) -> i128 {
     amount.saturating_sub(counts.used).saturating_sub(counts.held).max(0)
 }
