@@ -30,12 +30,20 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 SLOW = {
-    "test_clickhouse", "test_dashboard_clickhouse",
-    "test_compat_paygent4", "test_compat_readmes", "test_compat_tokenr", "test_dashboard_page", "test_delivery", "test_endpoints",
-    "test_environments", "test_families", "test_field_calls", "test_grafana", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_network",
-    "test_otlp_collector", "test_outage", "test_outbox", "test_process", "test_scanner", "test_signals", "test_soak",
+    "test_budget_commands", "test_cli_json", "test_cli_page", "test_cli_screens", "test_clickhouse", "test_client_behaviour",
+    "test_compat_failures", "test_compat_paygent4", "test_compat_readmes", "test_compat_tokenr", "test_dashboard_clickhouse",
+    "test_dashboard_page", "test_delivery", "test_endpoints", "test_environments", "test_examples", "test_families",
+    "test_field_calls", "test_grafana", "test_hosts", "test_journals", "test_ledger_locks", "test_ledger_replaced",
+    "test_ledger_upgrade", "test_metrics", "test_network", "test_other_owner", "test_otlp_collector", "test_outage", "test_outbox",
+    "test_owner_locks", "test_process", "test_prune", "test_scanner", "test_signals", "test_sinks", "test_soak", "test_testing",
 }  # fmt: skip
 """Files that `make test-fast` skips. Single slow tests of other files are marked there."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files of slow tests without importing them. A file that the command line names is imported."""
+    is_named = any(collection_path == Path(one.partition("::")[0]).resolve() for one in config.args)
+    return True if config.option.markexpr == "not slow" and collection_path.stem in SLOW and not is_named else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -148,6 +148,7 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.slow
 def test_the_package_requires_no_other_package():
     """No client and no HTTP library is imported. Clients are instrumented once the application has loaded them."""
     for file, names in own_package().foreign().items():

@@ -615,6 +615,7 @@ def test_calls_that_a_wrapper_of_token_trackr_meters_are_limited(outboxes, serve
     budgets.remove("wrapped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sdk", ["paygent_sdk", "tokenr"])
 def test_calls_that_an_interface_of_compat_meters_are_limited_by_their_customer(sdk, run, server):
     server.requests.clear()

@@ -488,6 +488,7 @@ def test_a_download_of_one_process_is_used_by_the_next_update_of_another(state, 
     two.close()
 
 
+@pytest.mark.slow
 def test_concurrent_updates_run_one_at_a_time(state, source, url):
     meters = [taximeter.Meter(state_dir=state) for _ in range(4)]
     source.send(embedded("3"))
@@ -580,6 +581,7 @@ def test_prices_are_updated_in_the_background(state, source, url):
     wait_for(lambda: refreshers() == 0)
 
 
+@pytest.mark.slow
 def test_background_updates_end_with_the_meter_or_the_setting(state, source, url):
     source.send(embedded("3"))
     wanted = {"refresh": "1h", "source": url}

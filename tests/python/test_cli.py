@@ -117,6 +117,7 @@ def test_models_lists_matching_models(cli):
     cli("models", "no-such-model", code=1)
 
 
+@pytest.mark.slow
 def test_prices_lists_own_rates_and_those_of_the_catalog(cli, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/gpt-4o"]\ninput_tokens = { per_1m = 1.5 }\n')
     lines = [re.sub(" +", " ", line) for line in cli("prices", "list", "openai/gpt-4o").stdout.splitlines()]
@@ -136,6 +137,7 @@ def test_prices_lists_own_rates_and_those_of_the_catalog(cli, state):
     cli("prices", "list", "no-such-model", code=1)
 
 
+@pytest.mark.slow
 def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     catalog = json.loads((ROOT / "data" / "catalog.json").read_text("utf-8"))
     openai = next(provider for provider in catalog["providers"] if provider["id"] == "openai")
@@ -159,6 +161,7 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     assert "empty" in cli("prices", "update", "--from", "", code=2).stderr
 
 
+@pytest.mark.slow
 def test_reprice_prints_its_changes(cli, used, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/no-such-model"]\ninput_tokens = { per_token = 0.001 }\n')
     cli("drain")

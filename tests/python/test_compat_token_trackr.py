@@ -602,6 +602,7 @@ def test_a_client_that_is_also_metered_records_each_call_once_in_both(server, az
     assert (len(sent(server)), len([*taximeter.Ledger(outboxes / "ledger.db").events()])) == (1, 2)
 
 
+@pytest.mark.slow
 def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, state):
     """Run in the environment that has the older clients."""
     python = ROOT / ".venv-amazon" / "bin" / "python"

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 TRACK = """
 import sys, taximeter
 meter = taximeter.Meter(state_dir=sys.argv[1])
@@ -24,6 +26,7 @@ def delivered(text: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_counts_of_ended_processes_are_added_up(cli, state):
     for count in (3, 2):
         subprocess.run([sys.executable, "-c", TRACK, state, str(count)], check=True)

@@ -49,6 +49,7 @@ def test_everything_public_of_the_extension_is_in_the_stub():
 SOURCES = [path for folder in ("python", "tests/python", "benches", "scripts", "examples") for path in (ROOT / folder).rglob("*.py")]
 
 
+@pytest.mark.slow
 def test_docstrings_of_functions_are_in_the_imperative_mood():
     """`ruff` checks the verbs that it knows; no other docstring begins with a verb in the third person."""
     for path in SOURCES:

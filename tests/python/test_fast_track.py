@@ -138,6 +138,7 @@ def outcome(receipt: taximeter.Receipt) -> tuple:
 WAYS = ("site", "again", "repeated", "dict", "names")
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.tuples(calls(), st.sampled_from(WAYS)), min_size=1, max_size=6), st.booleans())
 def test_both_paths_record_the_same_events(two, given_calls, is_scoped):

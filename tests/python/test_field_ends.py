@@ -235,6 +235,7 @@ def fetch() -> None:
     list(anthropic.Anthropic(api_key="k", http_client=answering(results)).messages.batches.results("msgbatch_again"))
 
 
+@pytest.mark.slow
 def test_a_batch_was_counted_by_every_process_that_fetched_it(metered, state):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", FETCH], cwd=state.parent, env=environment, timeout=300, check=True)

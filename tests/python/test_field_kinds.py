@@ -133,6 +133,7 @@ def test_litellm_names_are_resolved_like_by_genai_prices():
     assert (cases > 2000, len(other) < 60) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_batch_was_charged_to_the_fetching_process(metered, state):
     batch = {"id": "batch_own", "object": "batch", "status": "validating", "endpoint": "/v1/chat/completions", "input_file_id": "f"}
     http = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=batch)))

@@ -612,6 +612,7 @@ def test_an_unknown_family_names_the_nearest_one(meter):
         meter.instrument(["google-genai"])
 
 
+@pytest.mark.slow
 def test_only_named_families_are_bound(run):
     run(
         """

@@ -87,6 +87,7 @@ def test_sums_are_exact_by_any_field(filled, by):
     assert reported(ledger.report(by)) == summed(events, by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [("model",), ("team", "day"), ("user",)])
 def test_sums_over_any_period_are_exact(filled, by):
     ledger, events = filled

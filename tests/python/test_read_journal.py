@@ -32,6 +32,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_the_example_reads_every_event_of_a_killed_process(tmp_path):
     assert len(READER.read_text().splitlines()) <= 60
     assert "import taximeter" not in READER.read_text()

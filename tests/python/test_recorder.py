@@ -86,6 +86,7 @@ def record(engine, fields, body, how) -> None:
     recorder.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [False, True])
 def test_the_extension_records_the_same_events_as_the_recorder(state, monkeypatch, keeps):
     meter = taximeter.Meter(state_dir=state, keep_provider_usage=keeps)

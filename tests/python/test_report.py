@@ -338,6 +338,7 @@ def test_other_forms_of_a_report_show_names_literally(hostile):
     assert len(str(taximeter.Ledger(hostile / "ledger.db").report(())).splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_report_options_are_checked_and_explained(hostile, tmp_path):
     document = json.loads(command(hostile, "report", "--by", "day", "-z", "Asia/Tokyo", "--since", "yesterday", "--json").stdout)
     assert (document["schema_version"], document["command"], document["timezone"]) == (1, "report", "Asia/Tokyo")

@@ -122,6 +122,7 @@ def test_sequences_of_characters_with_special_roles(name, oracle, text):
     assert_same(name, oracle, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=200, deadline=None)
 @given(
