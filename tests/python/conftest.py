@@ -173,6 +173,17 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+DAY, HALF_HOUR = 86_400, 1_800
+"""Seconds. At the end of a half-hour, a day begins in some time zone."""
+
+
+def keep_clear_of_the_end(period: int, seconds: float) -> None:
+    """Wait for the next period (UTC) if this one ends within so many seconds, which tests need that mean "today"."""
+    left = period - time.time() % period
+    if left < seconds:
+        time.sleep(left + 1)
+
+
 def leave_behind(run, urls: list[str], count: int) -> list[str]:
     """Leave undelivered events of a killed process. Return their ids."""
     outcome = run(

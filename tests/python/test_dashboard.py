@@ -23,7 +23,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
-from conftest import events_of, wait_for
+from conftest import DAY, HALF_HOUR, events_of, keep_clear_of_the_end, wait_for
 from dashboard_server import HOSTILE, TOKEN, serving
 from taximeter import dashboard
 from taximeter.dashboard.panels import PANELS
@@ -324,8 +324,8 @@ def test_bins_equal_brute_force_where_the_clocks_change(changes, zone, unit):
 
 
 def test_a_period_in_days_can_begin_at_midnight(server, ledger):
+    keep_clear_of_the_end(HALF_HOUR, 60)
     place = ZoneInfo("Asia/Kolkata")
-    # From the answer, because a day may end between two requests.
     begin = datetime.fromisoformat(get(server, "summary", since="7d", tz="Asia/Kolkata", start="day")["since"]).astimezone(place)
     assert (begin.hour, begin.minute, begin.second) == (0, 0, 0)
     assert timedelta(days=7) <= datetime.now(place) - begin <= timedelta(days=8, minutes=5)
@@ -551,6 +551,7 @@ def test_a_forecast_is_that_of_the_command_line(path, server, ledger):
     from taximeter.cli.overview import forecast
     from taximeter.ledger.forecast import daily_costs
 
+    keep_clear_of_the_end(DAY, 60)
     now = datetime.now(timezone.utc)
     expected = forecast(ledger.report((), since="this-month").total.cost_usd, daily_costs(ledger, now), now)
     low, high = map(Decimal, get(server, "summary")["forecast_usd"])

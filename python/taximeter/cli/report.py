@@ -196,18 +196,18 @@ def _columns(own: Ledger, options: argparse.Namespace, names: Sequence[str] | No
 
 
 def _label(unit: str, value: str, *, has_year: bool) -> str:
-    """Return a part of time for people: `2026-11-27` becomes `Fri 27 Nov`."""
-    year = " %Y" if has_year else ""
+    """Return a part of time for people: `2026-11-27` becomes `Fri 27 Nov`, or `27 Nov 2026`, so that 80 columns suffice."""
+    day = "%d %b %Y" if has_year else "%a %d %b"
     try:
         match unit:
             case "hour":
                 moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-                return moment.strftime(f"%a %d %b{year} %H:%M")
+                return moment.strftime(f"{day} %H:%M")
             case "day":
-                return date.fromisoformat(value).strftime(f"%a %d %b{year}")
+                return date.fromisoformat(value).strftime(day)
             case "week":
                 first = date.fromisocalendar(int(value[:4]), int(value[6:]), 1)
-                return first.strftime(f"{value[5:]}, from %d %b{year}")
+                return first.strftime(f"{value[5:]}, from %d %b{' %Y' if has_year else ''}")
             case _:
                 return date.fromisoformat(f"{value}-01").strftime("%b %Y")
     except ValueError:
