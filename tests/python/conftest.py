@@ -204,3 +204,11 @@ def without_address(value: object) -> str:
     """Name a test's value. The processes of pytest-xdist must agree on the names, so an address does not belong there."""
     text = repr(value)
     return type(value).__name__ if " at 0x" in text else text
+
+
+@pytest.fixture(scope="session")
+def dashboard_calls(tmp_path_factory):
+    """Return the ledger that the tests of the dashboard read; see `dashboard_server.filled`."""
+    from dashboard_server import filled  # it imports this module
+
+    return filled(tmp_path_factory.mktemp("served"))
