@@ -29,6 +29,8 @@ const MAX_FREEING: Duration = Duration::from_millis(200);
 const MAX_FREEING_AGAIN: Duration = Duration::from_millis(20);
 /// The shortest time until the next attempt, if one found no space.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// The same after a segment in memory could not be copied.
+const COPY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Attempts take at most this part of the time.
 const ATTEMPT_SHARE: u32 = 20;
 
@@ -47,6 +49,8 @@ struct SpaceSearch {
     untrimmed: Option<Untrimmed>,
     /// When the next attempt may begin, if the last one found no space.
     next: Option<Instant>,
+    /// When segments in memory may be copied to the disk again, if that failed.
+    next_copy: Option<Instant>,
 }
 
 /// The destinations that are left to other processes while this one lives.
@@ -243,6 +247,53 @@ impl Pool {
         queue.current.iter().chain(&queue.spares).filter(|one| one.path.is_none()).for_each(|one| one.retire());
         queue.spares.push_back(segment);
         true
+    }
+
+    /// Copies the sealed segments in memory to the disk while it has space, so that their events survive the death of the process.
+    pub(super) fn copy_memory_to_disk(&self, now: u64) {
+        if self.memory_segments.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut making = lock(&self.making);
+        // A process that delivers for this one passes what it does not see. It would not see a segment that comes later.
+        let hand_off = lock(&self.hand_off);
+        if !hand_off.destinations.is_empty() || making.next_copy.is_some_and(|next| Instant::now() < next) {
+            return;
+        }
+        let in_memory = |view: &View| match view {
+            View::Live(segment) if segment.path.is_none() && segment.is_sealed() => Some(Arc::clone(segment)),
+            View::Live(_) | View::File { .. } => None,
+        };
+        // A separate function, so that the lock of the views ends with it.
+        let next = || lock(&self.views).iter().find_map(in_memory);
+        while let Some(dir) = self.path()
+            && let Some(segment) = next()
+            && (self.disk_budget().is_some_and(DiskBudget::may_grow) || self.finds_space(&mut making))
+        {
+            let Ok(path) = segment.copy_to_file(&dir, self.stream, now) else {
+                making.next_copy = Some(Instant::now() + COPY_AGAIN_AFTER);
+                return;
+            };
+            let index = segment.index;
+            if let Some(list) = &mut *lock(&self.list) {
+                list.add(index);
+            }
+            let mut views = lock(&self.views);
+            let view = views.iter_mut().find(|view| view.index() == index);
+            let is_left =
+                view.map(|view| *view = View::File { index, path: path.clone(), is_expected: true }).is_some();
+            drop(views);
+            if is_left {
+                self.memory_segments.fetch_sub(1, Ordering::Relaxed);
+                self.disk_segments.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // Every destination has passed it in the meantime.
+                if let Some(list) = &mut *lock(&self.list) {
+                    list.remove([index]);
+                }
+                let _ = remove_file(&path);
+            }
+        }
     }
 
     fn make_memory_segment(&self) -> Option<Arc<Segment>> {

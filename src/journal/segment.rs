@@ -275,11 +275,44 @@ impl Segment {
     /// more, because a store after the end of a mapped file raises SIGBUS.
     pub(super) fn cut_off_rest(&self) {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &self.store else { return };
-        let used = (0..self.chunks()).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
-        let end = used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE) as u64;
+        let end = self.end() as u64;
         if end < SEGMENT as u64 {
             truncate(file, end);
         }
+    }
+
+    /// Copies a sealed segment in memory to a file of the same index. Positions in it stay valid.
+    ///
+    /// # Errors
+    /// I/O errors. Nothing is left behind.
+    pub(super) fn copy_to_file(&self, dir: &Path, stream: [u8; 16], now: u64) -> io::Result<PathBuf> {
+        let end = self.end();
+        let mut bytes = vec![0; end];
+        self.store.read(0, &mut bytes)?;
+        let age = self.created.elapsed();
+        let created = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        let identity = Identity { index: self.index, stream };
+        bytes[..PAGE].copy_from_slice(&identity.header(VERSION, end as u64, created));
+        if let Some(created) = BootTime::now() {
+            bytes[BOOT_TIME..][..BootTime::LENGTH].copy_from_slice(&created.earlier_by(age).encode());
+        }
+        let nothing = Tally::word(0, self.seed).to_le_bytes();
+        for chunk in (0..CHUNKS).filter(|chunk| self.tally(*chunk).is_none()) {
+            bytes[Tally::offset(chunk)..][..8].copy_from_slice(&nothing);
+        }
+        let path = dir.join(file_name(self.index));
+        let draft = path.with_extension("tmp");
+        let written = create_private_file(&draft).and_then(|file| write_at(&file, &bytes, 0));
+        written.and_then(|()| rename(&draft, &path)).inspect_err(|_| {
+            let _ = remove_file(&draft);
+        })?;
+        Ok(path)
+    }
+
+    /// The end of the last record; of a segment without records, the end of the page of tallies.
+    fn end(&self) -> usize {
+        let used = (0..self.chunks()).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
+        used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE)
     }
 
     /// Prepares the chunks below `until`, so that writing to them does not fault.

@@ -169,6 +169,7 @@ impl<S> Journal<S> {
         let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
         self.pool.prepare(ahead, now);
         self.release_idle_regions(false);
+        self.pool.copy_memory_to_disk(now);
         claimed
     }
 

@@ -42,6 +42,13 @@ impl BootTime {
         Some(Self { boot: boot_id()?, nanoseconds: since_boot()? })
     }
 
+    /// The time that was so much earlier, or the boot.
+    #[must_use]
+    pub fn earlier_by(self, duration: Duration) -> Self {
+        let nanoseconds = self.nanoseconds.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        Self { nanoseconds, ..self }
+    }
+
     /// The time that has passed since; `None` if the machine was rebooted, or if the time comes from another machine.
     #[must_use]
     pub fn elapsed(&self) -> Option<Duration> {
@@ -117,6 +124,7 @@ mod tests {
         assert_eq!(elsewhere.elapsed(), None);
         assert_eq!(BootTime::decode(&[0; 28]), None);
         let early = BootTime { nanoseconds: 0, ..moment };
+        assert_eq!(moment.earlier_by(Duration::MAX), early);
         assert!(early.elapsed().unwrap() >= moment.elapsed().unwrap());
     }
 }

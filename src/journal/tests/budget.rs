@@ -250,7 +250,21 @@ fn a_process_that_found_no_space_goes_to_the_disk_when_there_is_some() {
     assert_eq!(next.unread_in_memory(&[]), in_memory, "the last one is on disk");
     assert_ne!(next.tier(), Tier::Memory);
     let appended: Vec<_> = (0..=in_memory).collect();
-    assert_eq!(read_all(&next, &mut Reader::new(DESTINATION)), appended);
+    let mut reader = Reader::new(DESTINATION);
+    let some = reader.read(&next, 1).prefix(1);
+    reader.advance(&next, &some);
+    next.maintain(1);
+    assert_eq!((next.unread_in_memory(&[]), next.counts().memory_bytes), (0, 0), "the others were copied");
+    // A process that adopts the journal finds all of them after its cursor.
+    let dead = copy_as_dead(&next);
+    let (mut found, corrupt) = adopt(&root);
+    found.retain(|number| *number > 0);
+    assert_eq!((found, corrupt), (appended[1..].to_vec(), 0));
+    assert!(!dead.exists());
+    assert_eq!(read_all(&next, &mut reader), appended[1..]);
+    let before = next.counts().disk_bytes;
+    next.reclaim(&[reader.position()]);
+    assert_eq!(next.counts().disk_bytes, before - ONE, "the copy was deleted");
 }
 
 /// A chunk that looks unused only by its tally, or only by its bytes, may be in use: after a power failure either can be an old page.
