@@ -181,7 +181,7 @@ def starts(per: str, where: tzinfo, begins: Any, now: float) -> Iterator[int]:
 
     A period begins when the clocks of the zone show its start. If they show it twice, it begins with the first time, but an hour
     begins with each. If they skip it, it begins with the first moment after the gap. So days have 23 to 25 hours where clocks change
-    by one.
+    by one. An hour also begins when clocks are put back into it from the middle of the next one, as in Chatham.
 
     Args:
         per: One of `UNITS`.
@@ -228,10 +228,10 @@ def _hours(where: tzinfo, at: int) -> Iterator[int]:
         if _offset(following, where) == shown.utcoffset():
             yield (at := following)
             continue
-        # The clocks change. They may show the start of an hour then, or skip it.
+        # The clocks change. They may show the start of an hour then, or another hour: one whose start they skip, or an earlier one.
         at = _change(at, following, where)
         last, first = (datetime.fromtimestamp(moment, where).replace(tzinfo=None) for moment in (at - 1, at))
-        if first == _hour(first) or _hour(last) < _hour(first):
+        if first == _hour(first) or _hour(last) != _hour(first):
             yield at
 
 

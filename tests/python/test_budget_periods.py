@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taximeter.budgets.periods import COUNT, boundaries
-from taximeter.zones import WEEKDAYS, named_zone
+from taximeter.zones import WEEKDAYS, named_zone, parts
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -91,6 +92,50 @@ def test_an_hour_is_longer_where_clocks_change_by_half_an_hour():
     assert [(after - before) / HOUR for before, after in pairwise(autumn)] == [1, 1.5, 1]
     spring = of("hour", at("2026-10-04T00:30", "Australia/Lord_Howe"), "Australia/Lord_Howe")[:5]
     assert [(after - before) / HOUR for before, after in pairwise(spring)] == [1, 1, 0.5, 1]
+
+
+def odd_changes() -> list[tuple[str, int]]:
+    """Return the zones with offsets or changes of other than whole hours, and when their clocks change, in seconds since 1970."""
+    samples = [at(f"{year}-{month:02}-01T00:00") for year in range(2014, 2030) for month in (1, 4, 7, 10)]
+    found = []
+    for name in sorted(available_timezones()):
+        where = ZoneInfo(name)
+        offsets = [datetime.fromtimestamp(sample, where).utcoffset() for sample in samples]
+        if all(offset % timedelta(hours=1) == timedelta(0) for offset in offsets):
+            continue
+        for (before, after), (one, other) in zip(pairwise(samples), pairwise(offsets), strict=True):
+            while one != other and after - before > 1:
+                middle = (before + after) // 2
+                is_old = datetime.fromtimestamp(middle, where).utcoffset() == one
+                before, after = (middle, after) if is_old else (before, middle)
+            if one != other:
+                found.append((name, after))
+    return found
+
+
+def test_an_hour_has_only_moments_at_which_the_clocks_show_it():
+    changes = odd_changes()
+    assert {"Australia/Lord_Howe", "Pacific/Chatham", "America/St_Johns"} <= {name for name, _ in changes}
+    for name, change in changes:
+        where = ZoneInfo(name)
+        edges, labels = parts("hour", (change - 2 * HOUR) * 10**9, (change + 2 * HOUR) * 10**9, where)
+        assert len(set(labels)) == len(labels)
+        clock = None
+        for moment in range(change - 2 * HOUR, change + 2 * HOUR, 60):
+            place = bisect_right(edges, moment * 10**9) - 1
+            before, clock = clock, datetime.fromtimestamp(moment, where).replace(tzinfo=None)
+            start = datetime.fromtimestamp(edges[place] // 10**9, where)
+            assert start.replace(minute=0, tzinfo=None) == clock.replace(minute=0), (name, moment)
+            assert labels[place] == start.isoformat(timespec="minutes")
+            # No hour has a time of the clocks twice, if one begins with it.
+            is_new = before is None or clock.replace(minute=0) != before.replace(minute=0) or clock.minute == 0
+            assert before is None or (edges[place] == moment * 10**9) == is_new, (name, moment)
+
+
+def test_an_hour_of_chatham_into_which_clocks_are_put_back_is_its_own():
+    autumn = of("hour", at("2026-04-05T02:10", "Pacific/Chatham"), "Pacific/Chatham")[:4]
+    assert [(after - before) / HOUR for before, after in pairwise(autumn)] == [1, 0.75, 0.25]
+    assert shown(autumn[2], "Pacific/Chatham") == "04-05 02:45"
 
 
 def test_the_last_moment_of_a_period_belongs_to_it_and_the_next_one_does_not():
