@@ -347,6 +347,7 @@ impl Shared {
             return;
         }
         self.journal.close();
+        self.journal.save_memory(unix_ns());
         let progress = lock(&self.progress).clone();
         let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
         self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);

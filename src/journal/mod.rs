@@ -9,8 +9,8 @@
 //! - Appending makes no system call and does not wait for a disk, unless no prepared segment is left.
 //! - Segments get their indexes in the order in which they come into use, so the floor of a cursor never passes a segment that will
 //!   be used.
-//! - The lock order is: shard, making, `hand_off`, dir, queue, views, list, damaged. While a segment is created, only `making` is held.
-//!   While `others` or `left` is held, no other lock is taken.
+//! - The lock order is: shard, making, `hand_off`, dir, queue, views, list, damaged. While a segment is created, only `making` is held,
+//!   and while one is copied, `hand_off`, too. While `others` or `left` is held, no other lock is taken.
 //! - Nothing created before a fork is used after it. The child leaves everything alone and creates its own (see
 //!   [`crate::sys::fork`]).
 //!
@@ -24,6 +24,7 @@ mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod inspect;
+mod memory_copy;
 mod orphans;
 mod owner;
 mod pool;

@@ -29,8 +29,6 @@ const MAX_FREEING: Duration = Duration::from_millis(200);
 const MAX_FREEING_AGAIN: Duration = Duration::from_millis(20);
 /// The shortest time until the next attempt, if one found no space.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-/// The same after a segment in memory could not be copied.
-const COPY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Attempts take at most this part of the time.
 const ATTEMPT_SHARE: u32 = 20;
 
@@ -44,19 +42,19 @@ pub(super) struct Queue {
 
 /// The search for space that dead journals do not use.
 #[derive(Default)]
-struct SpaceSearch {
+pub(super) struct SpaceSearch {
     /// The journals that were not examined yet, if the last attempt took too long.
     untrimmed: Option<Untrimmed>,
     /// When the next attempt may begin, if the last one found no space.
     next: Option<Instant>,
     /// When segments in memory may be copied to the disk again, if that failed.
-    next_copy: Option<Instant>,
+    pub(super) next_copy: Option<Instant>,
 }
 
 /// The destinations that are left to other processes while this one lives.
 #[derive(Default)]
-struct HandOff {
-    destinations: Vec<String>,
+pub(super) struct HandOff {
+    pub(super) destinations: Vec<String>,
     /// The serial of the directory in which this was recorded.
     of_dir: Option<u64>,
 }
@@ -64,9 +62,9 @@ struct HandOff {
 /// The source and the list of all segments.
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    stream: [u8; 16],
+    pub(super) stream: [u8; 16],
     /// Held while a segment is created, so that indexes come into use in order.
-    making: Mutex<SpaceSearch>,
+    pub(super) making: Mutex<SpaceSearch>,
     pub(super) queue: Mutex<Queue>,
     pub(super) views: Mutex<Vec<View>>,
     pub(super) dir: Mutex<Option<OwnedDir>>,
@@ -79,7 +77,7 @@ pub(super) struct Pool {
     pub(super) memory_segments: AtomicUsize,
     is_mapping_trusted: AtomicBool,
     pub(super) is_closed: AtomicBool,
-    hand_off: Mutex<HandOff>,
+    pub(super) hand_off: Mutex<HandOff>,
     /// Whether events are kept in memory although there is a directory: the budget or the disk has no space for a segment.
     is_out_of_space: AtomicBool,
     /// Chunks claimed since the last call of `maintain`.
@@ -170,8 +168,7 @@ impl Pool {
                 return Some(region);
             }
             let next = queue.spares.pop_front()?;
-            lock(&self.views).push(View::Live(Arc::clone(&next)));
-            queue.current = Some(next);
+            self.begin_in(&mut queue, next);
         }
     }
 
@@ -199,7 +196,7 @@ impl Pool {
     ///
     /// The search for orphan journals does the same, but processes that are killed within a second never come to it. Without this,
     /// fifty of them would use up the budget, and the events of all that follow would be in memory only.
-    fn finds_space(&self, search: &mut SpaceSearch) -> bool {
+    pub(super) fn finds_space(&self, search: &mut SpaceSearch) -> bool {
         let begun = Instant::now();
         let Some(root) = self.settings.root.as_deref().filter(|_| search.is_due(begun)) else { return false };
         let is_first = lock(&self.queue).next_index == 0;
@@ -243,57 +240,25 @@ impl Pool {
             making.next = making.next.max(Some(begun + RETRY_AFTER));
             return false;
         };
-        let mut queue = lock(&self.queue);
-        queue.current.iter().chain(&queue.spares).filter(|one| one.path.is_none()).for_each(|one| one.retire());
-        queue.spares.push_back(segment);
+        self.go_on_in(segment);
         true
     }
 
-    /// Copies the sealed segments in memory to the disk while it has space, so that their events survive the death of the process.
-    pub(super) fn copy_memory_to_disk(&self, now: u64) {
-        if self.memory_segments.load(Ordering::Relaxed) == 0 {
-            return;
+    /// Goes on in a segment on disk after some in memory, which are sealed once their writers have left them.
+    fn go_on_in(&self, segment: Arc<Segment>) {
+        let mut queue = lock(&self.queue);
+        queue.spares.push_back(segment);
+        while let Some(current) = queue.current.as_ref().filter(|current| current.path.is_none()) {
+            current.retire();
+            let Some(next) = queue.spares.pop_front() else { return };
+            self.begin_in(&mut queue, next);
         }
-        let mut making = lock(&self.making);
-        // A process that delivers for this one passes what it does not see. It would not see a segment that comes later.
-        let hand_off = lock(&self.hand_off);
-        if !hand_off.destinations.is_empty() || making.next_copy.is_some_and(|next| Instant::now() < next) {
-            return;
-        }
-        let in_memory = |view: &View| match view {
-            View::Live(segment) if segment.path.is_none() && segment.is_sealed() => Some(Arc::clone(segment)),
-            View::Live(_) | View::File { .. } => None,
-        };
-        // A separate function, so that the lock of the views ends with it.
-        let next = || lock(&self.views).iter().find_map(in_memory);
-        while let Some(dir) = self.path()
-            && let Some(segment) = next()
-            && (self.disk_budget().is_some_and(DiskBudget::may_grow) || self.finds_space(&mut making))
-        {
-            let Ok(path) = segment.copy_to_file(&dir, self.stream, now) else {
-                making.next_copy = Some(Instant::now() + COPY_AGAIN_AFTER);
-                return;
-            };
-            let index = segment.index;
-            if let Some(list) = &mut *lock(&self.list) {
-                list.add(index);
-            }
-            let mut views = lock(&self.views);
-            let view = views.iter_mut().find(|view| view.index() == index);
-            let is_left =
-                view.map(|view| *view = View::File { index, path: path.clone(), is_expected: true }).is_some();
-            drop(views);
-            if is_left {
-                self.memory_segments.fetch_sub(1, Ordering::Relaxed);
-                self.disk_segments.fetch_add(1, Ordering::Relaxed);
-            } else {
-                // Every destination has passed it in the meantime.
-                if let Some(list) = &mut *lock(&self.list) {
-                    list.remove([index]);
-                }
-                let _ = remove_file(&path);
-            }
-        }
+    }
+
+    /// Lets writers claim from a segment. From now on, readers see it.
+    fn begin_in(&self, queue: &mut Queue, segment: Arc<Segment>) {
+        lock(&self.views).push(View::Live(Arc::clone(&segment)));
+        queue.current = Some(segment);
     }
 
     fn make_memory_segment(&self) -> Option<Arc<Segment>> {
@@ -357,11 +322,8 @@ impl Pool {
             }
             let mut making = lock(&self.making);
             let Some(segment) = self.make_segment(now, &mut making) else { break };
-            if is_memory {
-                // The disk is usable again, so the unclaimed chunks in memory are retired.
-                ready.iter().filter(|segment| segment.path.is_none()).for_each(|segment| segment.retire());
-            }
-            lock(&self.queue).spares.push_back(segment);
+            // If the current one is in memory, the disk is usable again.
+            self.go_on_in(segment);
             ready = self.ready();
             if is_memory {
                 break;
@@ -403,12 +365,13 @@ impl Pool {
     }
 
     /// Releases the directory after the journal was closed: deletes it if everything `is_delivered`, else leaves it to be adopted.
-    pub(super) fn finish(&self, is_delivered: bool) {
+    pub(super) fn finish(&self, is_delivered: bool, is_small: bool) {
         let Some(dir) = lock(&self.dir).take() else { return };
         if is_delivered {
             dir.remove();
-        } else {
-            // The file of a cursor at the beginning can be truncated.
+        } else if is_small {
+            // The file of a cursor at the beginning can be truncated. On a full disk it then cannot be saved, so that events come again
+            // if the process that delivers them is killed. The space of a large journal's cursor is kept.
             for destination in &self.settings.destinations {
                 let _ = CursorFile::shrink(&dir.path().join(CursorFile::name(destination)));
             }

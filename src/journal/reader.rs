@@ -57,10 +57,13 @@ impl Reader {
         &self.position
     }
 
-    /// Advances past a batch without records. The cursor file is not written.
+    /// Advances past a batch without records. The cursor file is not written, unless a new directory has none with this position.
     pub fn advance_in_memory<S>(&mut self, journal: &Journal<S>, batch: &Batch) {
         self.position = batch.position.clone();
         self.raise_floor(journal);
+        if self.position != Position::default() && self.of_dir != journal.pool.dir_serial.load(Ordering::Acquire) {
+            self.save(journal);
+        }
     }
 
     /// Raises the floor to the first segment that is not passed. A destination that is far ahead of another then has few marks, and
@@ -78,6 +81,11 @@ impl Reader {
         self.position = batch.position.clone();
         self.raise_floor(journal);
         journal.note_damage(batch);
+        self.save(journal);
+    }
+
+    /// Writes the position to the cursor file of the current directory, if possible.
+    fn save<S>(&mut self, journal: &Journal<S>) {
         let serial = journal.pool.dir_serial.load(Ordering::Acquire);
         if self.of_dir != serial || self.file.is_none() {
             self.of_dir = serial;

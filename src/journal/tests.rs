@@ -12,6 +12,7 @@ use tempfile::TempDir;
 mod budget;
 mod damage;
 mod interleavings;
+mod memory;
 mod model;
 mod reading;
 

@@ -16,6 +16,9 @@ use crate::sys::mutex::lock;
 /// Chunks that are kept ready for idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;
 
+/// A journal of so many bytes is delivered in a few batches, so that its cursor hardly moves before the journal is deleted.
+const SMALL: u64 = 1 << 20;
+
 /// A writer. One thread uses it at a time.
 #[derive(Default)]
 struct Shard<S> {
@@ -169,7 +172,7 @@ impl<S> Journal<S> {
         let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
         self.pool.prepare(ahead, now);
         self.release_idle_regions(false);
-        self.pool.copy_memory_to_disk(now);
+        self.pool.copy_memory_to_disk(now, false);
         claimed
     }
 
@@ -194,9 +197,14 @@ impl<S> Journal<S> {
         self.pool.free_unused_space();
     }
 
+    /// Copies the events that are only in memory to the disk, if it has space. Called once, after [`Journal::close`].
+    pub fn save_memory(&self, now: u64) {
+        self.pool.copy_memory_to_disk(now, true);
+    }
+
     /// Releases the directory after [`Journal::close`]: deletes it if everything `is_delivered`, else leaves it to be adopted.
     pub fn finish(&self, is_delivered: bool) {
-        self.pool.finish(is_delivered);
+        self.pool.finish(is_delivered, self.counts().appended_bytes <= SMALL);
     }
 
     /// The bytes that this journal's segments may currently take on disk; `None` without a disk. Queries the file system.

@@ -74,6 +74,20 @@ fn short_programs_leave_little_and_lose_nothing() {
     assert_eq!((found, corrupt), ((0..40).collect(), 0));
 }
 
+/// On a full disk, a truncated cursor cannot be saved, and events come again if the process that delivers them is killed.
+#[test]
+fn the_cursor_of_a_large_journal_keeps_its_space() {
+    for (records, has_space) in [(2_000, false), (6_000, true)] {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        (0..records).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+        let cursor = journal.path().unwrap().join(CursorFile::name(DESTINATION));
+        journal.close();
+        journal.finish(false);
+        assert_eq!(std::fs::metadata(cursor).unwrap().len() > 0, has_space);
+    }
+}
+
 #[test]
 fn a_closed_journal_is_truncated_after_its_last_record_and_still_readable() {
     for backend in [Backend::Mapped, Backend::Written] {
@@ -99,6 +113,23 @@ fn a_closed_journal_is_truncated_after_its_last_record_and_still_readable() {
         assert!((14..17).contains(&corrupt), "{corrupt}");
         assert_eq!(found.len() as u64 + corrupt, 25_000);
     }
+}
+
+/// Without it, a process that adopts the journal would deliver what was in memory again.
+#[test]
+fn a_position_is_saved_in_a_new_directory_although_nothing_comes() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut reader = Reader::new(DESTINATION);
+    append(&journal, b"12345678").unwrap();
+    assert_eq!(read_all(&journal, &mut reader).len(), 1);
+    std::fs::remove_dir_all(journal.path().unwrap()).unwrap();
+    journal.maintain(1);
+    let batch = reader.read(&journal, 1);
+    assert!(batch.is_nothing());
+    reader.advance_in_memory(&journal, &batch);
+    let saved = CursorFile::position(&journal.path().unwrap().join(CursorFile::name(DESTINATION))).unwrap();
+    assert_eq!(&saved, reader.position());
 }
 
 #[test]
