@@ -38,7 +38,6 @@ class Collector:
             def setup(self) -> None:
                 with outer._lock:
                     outer.connections += 1
-                    outer._open.add(self.request)
                 super().setup()
 
             def finish(self) -> None:
@@ -83,6 +82,11 @@ class Collector:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+
+            def process_request(self, request: socket.socket, address: object) -> None:
+                # In the order in which connections came, before a thread answers.
+                outer._open.add(request)
+                super().process_request(request, address)
 
             def handle_error(self, *arguments: object) -> None:
                 pass

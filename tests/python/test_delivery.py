@@ -318,11 +318,17 @@ def test_events_are_kept_if_the_failure_can_be_repaired(make, collector, state, 
 
 
 def test_a_poison_event_is_isolated_and_blocks_no_other(make, collector):
-    poison = set()
-    collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
+    poison, is_chosen = set(), threading.Event()
+
+    def answer(events: list[dict]) -> int:
+        assert is_chosen.wait(60)
+        return 500 if any(event["id"] in poison for event in events) else 200
+
+    collector.rule = answer
     meter = make()
     ids = track(meter, 2500)
     poison.add(ids[700])
+    is_chosen.set()
     wait_for(lambda: meter.flush(0.2) and of(meter)["dead"])
     wait_for(lambda: meter.flush(1).pending == 0)
     assert set(collector.events) == set(ids) - poison

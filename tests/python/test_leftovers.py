@@ -22,6 +22,7 @@ def outage(run, collector, count, *more) -> list[str]:
     """Leave events of a killed program while the collector fails."""
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url, *more], count)
+    collector.wait_until_idle()
     collector.rule = lambda events: 200
     assert not collector.events
     return left
