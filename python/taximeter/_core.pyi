@@ -1202,6 +1202,20 @@ def clickhouse_columns() -> list[tuple[str, str, str]]:
 def clickhouse_place(path: str) -> tuple[str, str] | None:
     """Return the database and the table in the path of a URL; `None` if a name is invalid."""
 
+def clickhouse_report(
+    lines: str, begins: Sequence[Sequence[int] | None]
+) -> tuple[list[tuple[tuple[str | None, ...], tuple[Any, ...]]], tuple[Any, ...], tuple[Any, ...], int]:
+    """Read what a ClickHouse server answers to a report: the rows as `LedgerReader.report` returns them.
+
+    Args:
+        lines: A JSON array of texts a line: the sums, the values of the fields and, if rows were cut, the number of groups and the
+            sums of all.
+        begins: For each field that is a part of time, when the parts begin, in seconds, ascending.
+
+    Raises:
+        LedgerError: A line has another form.
+    """
+
 def clickhouse_settings(ids: Sequence[str]) -> list[tuple[str, str]]:
     """Return the settings with which delivery inserts calls with these ids into ClickHouse.
 

@@ -6,6 +6,7 @@
 //!
 //! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
+mod answer;
 mod arrow;
 mod backup;
 mod block;
@@ -44,6 +45,7 @@ mod upgrade;
 mod watch;
 mod writer;
 
+pub use answer::answered;
 pub use arrow::{Cells, Scan, scan_columns, table};
 pub use backup::{Copied, backup, restore};
 pub use check::{Checked, Compacted, compact};

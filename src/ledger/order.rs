@@ -47,7 +47,7 @@ impl Sums {
     }
 
     /// These sums less those of a part of their calls.
-    fn without(&self, part: &Self) -> Self {
+    pub(super) fn without(&self, part: &Self) -> Self {
         let mut left = *self;
         left.counts.iter_mut().zip(part.counts).for_each(|(sum, count)| *sum -= count);
         left.cost = left.cost.saturating_sub(part.cost);

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::ledger::{Where, filter};
+use super::ledger::{PyReport, Where, filter, py_report};
 use crate::event::Unit;
 use crate::event::id::parse_id;
-use crate::ledger::{Dimension, LedgerError};
+use crate::ledger::{Dimension, LedgerError, answered};
 use crate::protocol::{COLUMNS, REVISION, insert_settings, place};
 
 #[doc = stub_doc!("clickhouse_columns")]
@@ -21,6 +21,17 @@ pub(super) fn clickhouse_columns() -> Vec<(&'static str, &'static str, &'static 
 #[pyfunction]
 pub(super) fn clickhouse_place(path: &str) -> Option<(&str, &str)> {
     place(path)
+}
+
+#[doc = stub_doc!("clickhouse_report")]
+#[pyfunction]
+pub(super) fn clickhouse_report<'py>(
+    py: Python<'py>,
+    lines: &str,
+    begins: Vec<Option<Vec<u64>>>,
+) -> PyResult<PyReport<'py>> {
+    let page = py.detach(|| answered(lines, &begins))?;
+    py_report(py, page)
 }
 
 #[doc = stub_doc!("clickhouse_settings")]

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::convert::decimal;
 use crate::ledger::{
-    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Order, Page, Reader, Sum,
+    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Order, Page, Reader, ReportPage, Sum,
     Totals, Watch,
 };
 use crate::money::Usd;
@@ -63,7 +63,7 @@ fn own<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 type PyRow<'py> = (Bound<'py, PyTuple>, Bound<'py, PyTuple>);
 
 /// The rows of a report, the sums of the other groups and of all, and the number of groups.
-type PyReport<'py> = (Vec<PyRow<'py>>, Bound<'py, PyTuple>, Bound<'py, PyTuple>, usize);
+pub(super) type PyReport<'py> = (Vec<PyRow<'py>>, Bound<'py, PyTuple>, Bound<'py, PyTuple>, usize);
 
 /// Makes the tuples of sums, in the order of `taximeter.Row`.
 struct SumsTuple<'py> {
@@ -97,6 +97,17 @@ impl<'py> SumsTuple<'py> {
         )
             .into_pyobject(self.py)
     }
+}
+
+/// The page of a report as Python has it.
+pub(super) fn py_report(py: Python<'_>, page: ReportPage) -> PyResult<PyReport<'_>> {
+    let sums = SumsTuple::new(py)?;
+    let mut rows = Vec::with_capacity(page.rows.len());
+    for (values, totals) in page.rows {
+        let values = values.into_iter().map(|value| (!value.is_empty()).then_some(value));
+        rows.push((PyTuple::new(py, values.collect::<SmallVec<[_; 4]>>())?, sums.of(&totals)?));
+    }
+    Ok((rows, sums.of(&page.others)?, sums.of(&page.total)?, page.groups))
 }
 
 impl PyLedger {
@@ -181,13 +192,7 @@ impl PyLedger {
         let filter = filter(since, until, conditions)?;
         let page = Page { order, is_reversed, offset, limit, is_last };
         let found = self.with(py, |reader| reader.report(&dimensions, &filter, page))?;
-        let sums = SumsTuple::new(py)?;
-        let mut rows = Vec::with_capacity(found.rows.len());
-        for (values, totals) in found.rows {
-            let values = values.into_iter().map(|value| (!value.is_empty()).then_some(value));
-            rows.push((PyTuple::new(py, values.collect::<SmallVec<[_; 4]>>())?, sums.of(&totals)?));
-        }
-        Ok((rows, sums.of(&found.others)?, sums.of(&found.total)?, found.groups))
+        py_report(py, found)
     }
 
     #[doc = stub_doc!("LedgerReader.durations")]

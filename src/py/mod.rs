@@ -52,7 +52,9 @@ mod _core {
         ledger_backup, ledger_check, ledger_compact, ledger_pack, ledger_prune, ledger_restore, work_for,
     };
     #[pymodule_export]
-    use super::clickhouse::{check_query, clickhouse_columns, clickhouse_place, clickhouse_settings, unit_scales};
+    use super::clickhouse::{
+        check_query, clickhouse_columns, clickhouse_place, clickhouse_report, clickhouse_settings, unit_scales,
+    };
     #[pymodule_export]
     use super::destination::{check_destination, cloud, credential_headers, schemes};
     #[pymodule_export]

@@ -183,7 +183,37 @@ def test_a_report_is_the_same_to_the_last_digit(by, both):
     assert found.total.cache_saved_usd > 0
 
 
-@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu", "America/St_Johns"])
+PAGES = ((0, 0), (1, 0), (4, 2), (None, 3), (7, 100_000))
+
+
+@pytest.mark.parametrize("by", ["customer", ("tag:plan", "region"), ("day", "user"), ()], ids=str)
+def test_a_part_of_a_report_is_the_same(by, both):
+    own, other, _ = both
+    names = (by,) if isinstance(by, str) else by
+    for place, sort in enumerate(
+        [None, "calls", "-input_tokens", "cache_saved_usd", "-cost_usd", *names, *(f"-{name}" for name in names)]
+    ):
+        for limit, offset in PAGES[place % 2 :: 2]:
+            expected, found = (ledger.report(by, sort=sort, limit=limit, offset=offset) for ledger in (own, other))
+            assert found == expected, (sort, limit, offset)
+            assert (found.total, found.others, found.groups) == (expected.total, expected.others, expected.groups)
+
+
+def test_only_the_rows_of_a_page_are_asked_for(both, monkeypatch):
+    answers = []
+    run = Server.run
+
+    def recorded(*arguments, **options) -> str:
+        answers.append(run(*arguments, **options))
+        return answers[-1]
+
+    monkeypatch.setattr(Server, "run", recorded)
+    report = both[1].report("customer", limit=3)
+    assert (len(report.rows), report.groups, report.total.calls) == (3, 300, 20_000)
+    assert max(answer.count("\n") for answer in answers if "c1" in answer) == 3
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham"])
 def test_days_of_zones_are_the_same(zone, both):
     own, other, _ = both
     for by in ("hour", "day", "week", "month", ("month", "model")):
@@ -317,6 +347,15 @@ def test_many_values_and_hours_of_years_are_more_than_a_url_takes(server, make):
     for by in ("hour", ("day", "hour", "model"), "week"):
         for more in ({}, {"since": "2016-02-03T04:30:00Z", "until": "2021-05-06T07:45:00Z"}):
             assert other.report(by, tz="Asia/Kolkata", **more) == own.report(by, tz="Asia/Kolkata", **more)
+            for cut in (
+                {"limit": 3},
+                {"limit": 2, "offset": 5, "sort": "-hour" if "hour" in by else "-week"},
+                {"sort": "cost_usd", "offset": 50},
+            ):
+                assert other.report(by, tz="Asia/Kolkata", **more, **cut) == own.report(by, tz="Asia/Kolkata", **more, **cut), (
+                    by,
+                    cut,
+                )
 
 
 def test_screens_of_today_are_the_same(server, make, state):

@@ -19,7 +19,7 @@ from .agreement import disagreements
 from .care import Care, Check, ProgressCallback, checked
 from .export import Form, blocks
 from .filters import Selection, Where
-from .report import SUMS, Report, Row, total
+from .report import SUMS, Report, Row
 from .scan import Scan
 from .urls import is_clickhouse
 
@@ -184,22 +184,14 @@ class Ledger(Care):
         edges = {name: edges for name, (edges, _) in labels.items()}
         period = [None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until)]
         is_last = limit is not None and sort is None and bool(labels)
-        if isinstance(self._reader, _core.LedgerReader):
-            field, is_reversed = (None, False) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
-            found, others, everything, groups = self._reader.report(
-                names, *chosen, edges, field, is_reversed=is_reversed, offset=offset, limit=limit, is_last=is_last
-            )
-            rows = tuple(Row(_key(names, values, labels), *sums) for values, sums in found)
-            left_out = groups - len(rows)
-            rest = Row({}, *others) if left_out else None
-            return Report(names, rows, Row({}, *everything), zone_name(place), period[0], period[1], rest, left_out, is_last)
-        answer = self._reader.report(list(names), *chosen, edges)
-        if times := [index for index, name in enumerate(names) if name in labels]:
-            answer.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
-        rows = tuple(Row(_key(names, values, labels), **sums) for values, sums in answer)
-        report = Report(names, rows, total(rows), zone_name(place), period[0], period[1])
-        ordered = report if sort is None else report.sorted_by(sort)
-        return ordered if limit is None and not offset else ordered.page(limit, offset, is_last=is_last)
+        field, is_reversed = (None, False) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
+        found, others, everything, groups = self._reader.report(
+            names, *chosen, edges, field, is_reversed=is_reversed, offset=offset, limit=limit, is_last=is_last
+        )
+        rows = tuple(Row(_key(names, values, labels), *sums) for values, sums in found)
+        left_out = groups - len(rows)
+        rest = Row({}, *others) if left_out else None
+        return Report(names, rows, Row({}, *everything), zone_name(place), period[0], period[1], rest, left_out, is_last)
 
     def _labels(self, names: Sequence[str], chosen: Selection, place: tzinfo) -> dict[str, tuple[list[int], list[str]]]:
         """Return the beginnings and labels of the parts of time that a report groups by, by the names of their fields."""

@@ -73,7 +73,7 @@ class Parameters:
         """Return the expression of the beginning of a part of time, in seconds. Zones begin their parts at whole seconds."""
         # Numbers, in the text of the query because they are too many for a URL.
         begins = f"[{','.join(str(edge // SECOND) for edge in edges)}]"
-        return f"toString(roundDown(intDiv(toUnixTimestamp64Nano(started_at), {SECOND}), {begins}))"
+        return f"roundDown(intDiv(toUnixTimestamp64Nano(started_at), {SECOND}), {begins})"
 
     def where(self, since: int | None, until: int | None, conditions: Conditions, after: tuple[Any, ...] | None = None) -> str:
         """Return the clause of a selection; empty for all calls. `after` is where a page ends: an hour and the columns of `KEY`."""

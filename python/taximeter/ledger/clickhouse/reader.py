@@ -6,14 +6,15 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from ... import _core
 from ...errors import LedgerError
 from ...sanitize import spreadsheet_cell
+from .page import Answer, Group, Page
 from .parameters import HOUR, KEY, SECOND, Conditions, Parameters, Parts, stretches
 from .server import Server
 
@@ -54,40 +55,74 @@ class ClickHouseReader:
         return _SAVED if self._has_savings else None
 
     def report(
-        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Parts
-    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
-        """Sum up calls; see `_core.LedgerReader.report`. The rows have the same order."""
+        self,
+        by: Sequence[str],
+        since: int | None,
+        until: int | None,
+        conditions: Conditions,
+        parts: Parts,
+        sort: str | None = None,
+        *,
+        is_reversed: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
+        is_last: bool = False,
+    ) -> Answer:
+        """Sum up calls; see `_core.LedgerReader.report`."""
         _core.check_query([name for name in by if name not in parts], conditions)
-        found: list[tuple[tuple[str | None, ...], dict[str, Any]]] = []
-        indexes = _indexes(parts)
-        for begin, end, touched in stretches(since, until, parts):
-            found.extend(self._sums(by, begin, end, conditions, touched, indexes))
-        # `copy_negate` does not round, whatever the caller's decimal context is.
-        found.sort(key=lambda one: (one[1]["cost_usd"].copy_negate(), -one[1]["calls"], [value or "" for value in one[0]]))
-        return found
-
-    def _sums(
-        self, by: list[str], since: int | None, until: int | None, conditions: Conditions, parts: Parts, indexes: _Indexes
-    ) -> Iterator[tuple[tuple[str | None, ...], dict[str, Any]]]:
-        """Yield the groups of a stretch of time."""
-        asked = Parameters()
-        dimensions = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
+        page = Page(sort, is_reversed, offset, limit, is_last)
         saved = self._saved()
-        sums = [f"toString({count})" for count in _COUNTS.values()]
-        sums += ["NULL" if name is None else f"toString(ifNull(sum({name}), 0))" for name in ("cost_usd", saved)]
-        columns = [*sums, *dimensions]
-        clauses = [asked.where(since, until, conditions)]
-        if dimensions:
-            clauses.append(f"GROUP BY {', '.join(str(len(sums) + 1 + index) for index in range(len(dimensions)))}")
+        spans = list(stretches(since, until, parts))
+        if len(spans) == 1 and by:
+            begin, end, touched = spans[0]
+            answer = self._groups(by, begin, end, conditions, touched, page, saved)
+            if not answer[0] and offset:
+                # All groups are before the page.
+                answer = self._groups(by, begin, end, conditions, touched, page._replace(offset=0, limit=0), saved)
         else:
-            clauses.append("HAVING count() > 0")
-        query = f"SELECT {', '.join(columns)} FROM `{self.server.table}` FINAL {' '.join(clauses)}"
-        for row in self.server.rows(query, asked.values):
-            totals: dict[str, Any] = dict(zip(_COUNTS, map(int, row[: len(_COUNTS)]), strict=True))
-            cost, saving, *key = row[len(_COUNTS) :]
-            totals["cost_usd"] = Decimal(_plain(cost))
-            totals[_SAVED] = None if saving is None else Decimal(_plain(saving))
-            yield tuple(_value(name, value, indexes) for name, value in zip(by, key, strict=True)), totals
+            # Stretches follow each other in time, as their groups do.
+            found = [self._groups(by, begin, end, conditions, touched, Page(), saved)[0] for begin, end, touched in spans]
+            answer = page.cut(
+                [_renumbered(row, by, parts, touched) for rows, (_, _, touched) in zip(found, spans, strict=True) for row in rows],
+                by,
+                parts,
+            )
+        return answer if saved else _without_savings(answer)
+
+    def _groups(
+        self,
+        by: Sequence[str],
+        since: int | None,
+        until: int | None,
+        conditions: Conditions,
+        parts: Parts,
+        page: Page,
+        saved: str | None,
+    ) -> Answer:
+        """Return a page of the groups of a stretch of time, and the sums of all its groups."""
+        asked = Parameters()
+        fields = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
+        amounts = [f"ifNull(sum({name}), 0)" for name in ("cost_usd", saved) if name]
+        counts = [*_COUNTS.values(), *amounts]
+        sums = [f"s{index}" for index in range(len(counts))]
+        names = [f"f{index}" for index in range(len(fields))]
+        inner = ", ".join(f"{value} AS {name}" for value, name in zip([*counts, *fields], [*sums, *names], strict=True))
+        where = asked.where(since, until, conditions)
+        group = f"GROUP BY {', '.join(names)}" if names else "HAVING count() > 0"
+        columns = [*_padded([f"toString({name})" for name in sums]), *(f"toString({name})" for name in names)]
+        if is_cut := page.limit is not None or page.offset > 0:
+            # The sums of all groups are those of the same moment.
+            columns += ["toString(count() OVER ())", *_padded([f"toString(sum({name}) OVER ())" for name in sums])]
+        query = (
+            f"SELECT {', '.join(columns)} FROM (SELECT {inner} FROM `{self.server.table}` FINAL {where} {group}) "
+            f"{page.clauses(by, parts, sums, names) if names else ''}"
+        )
+        begins = [[edge // SECOND for edge in parts[name]] if name in parts else None for name in by]
+        rows, others, everything, groups = _core.clickhouse_report(self.server.lines(query, asked.values), begins)
+        if is_cut and page.limit == 0:
+            # A row had to be asked for, because only rows have the sums of all groups.
+            return [], everything, everything, groups
+        return rows[::-1] if page.is_last else rows, others, everything, groups
 
     def durations(
         self,
@@ -107,7 +142,7 @@ class ClickHouseReader:
         found: list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]] = []
         for begin, end, touched in stretches(since, until, parts):
             asked = Parameters()
-            dimensions = [asked.part(touched[name]) if name in parts else asked.field(name) for name in by]
+            dimensions = [f"toString({asked.part(touched[name])})" if name in parts else asked.field(name) for name in by]
             quantiles = f"arrayMap(one -> toString(one), quantilesExact({given})(assumeNotNull({column})))"
             clauses = [asked.where(begin, end, conditions)]
             clauses.append(f"{'AND' if clauses[0] else 'WHERE'} isNotNull({column})")
@@ -292,6 +327,26 @@ def _event(row: list[Any]) -> tuple[dict[str, Any], int]:
         event["provider_usage"] = json.loads(report)
     # In the order that a file's calls have.
     return dict(sorted(event.items())), started_at
+
+
+def _padded(amounts: list[str]) -> list[str]:
+    """Return the columns of sums with `NULL` for what caching saved, if the table does not have it."""
+    return amounts if len(amounts) == len(_COUNTS) + 2 else [*amounts, "NULL"]
+
+
+def _renumbered(row: Group, by: Sequence[str], parts: Parts, touched: Parts) -> Group:
+    """Return a group of a stretch with the numbers that its parts of time have among all of them."""
+    key = tuple(
+        str(int(value or 0) + bisect_left(parts[name], touched[name][0])) if name in parts else value
+        for name, value in zip(by, row[0], strict=True)
+    )
+    return key, row[1]
+
+
+def _without_savings(answer: Answer) -> Answer:
+    """Return the answer of a table that does not have what caching saved."""
+    rows, others, everything, groups = answer
+    return [(key, (*sums[:-1], None)) for key, sums in rows], (*others[:-1], None), (*everything[:-1], None), groups
 
 
 _ALWAYS: Final = frozenset({"provider", "model", "operation", "status", "usage_status", "cost_status"})

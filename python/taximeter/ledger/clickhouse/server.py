@@ -131,15 +131,23 @@ class Server:
         )
         return {str(name): str(kind) for name, kind in found}
 
-    def rows(self, statement: str, values: Mapping[str, str] | None = None) -> Iterator[list[Any]]:
-        """Run a query and yield its rows.
+    def lines(self, statement: str, values: Mapping[str, str] | None = None) -> str:
+        """Run a query and return its rows, each a JSON array in a line.
 
         Raises:
             LedgerError: There is no answer, or it is an error.
         """
         if len(statement) > _MOST_TEXT:
             raise LedgerError(f"{self}: where: too many values for one query: give fewer, or ask several times")
-        text = self.run(f"{statement} FORMAT JSONCompactEachRow", values)
+        return self.run(f"{statement} FORMAT JSONCompactEachRow", values)
+
+    def rows(self, statement: str, values: Mapping[str, str] | None = None) -> Iterator[list[Any]]:
+        """Run a query and yield its rows.
+
+        Raises:
+            LedgerError: There is no answer, or it is an error.
+        """
+        text = self.lines(statement, values)
         lines = text.rstrip("\n").split("\n") if text else []
         # One text with many rows is read faster than as many texts.
         return (row for first in range(0, len(lines), _LINES) for row in json.loads(f"[{','.join(lines[first : first + _LINES])}]"))
