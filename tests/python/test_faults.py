@@ -399,6 +399,32 @@ def test_a_forked_child_imports_what_another_thread_was_importing(run, moment):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_the_garbage_collector_imports_nothing_when_it_ends_a_response(run, provider):
+    """It may do so while the program imports a module, which raises `KeyError` then (CPython's gh-91351, before 3.12)."""
+    outcome = run(
+        """
+        import gc, sys
+        import openai, taximeter
+        taximeter.init()
+        client = openai.OpenAI(api_key="k", base_url=sys.argv[1] + "/v1")
+        question = [{"role": "user", "content": "Hello!"}]
+        abandoned = [client.chat.completions.create(model="gpt-4o", messages=question, stream=True)]
+        next(iter(abandoned[0]))
+        abandoned.append(abandoned)
+        imported, collects = [], False
+        sys.addaudithook(lambda name, given: imported.append(given[0]) if name == "import" and collects else None)
+        del abandoned
+        collects = True
+        gc.collect()
+        collects = False
+        taximeter.flush()
+        print(imported, taximeter.stats()["remarks"]["usage_interrupted"])
+        """,
+        provider.url,
+    )
+    assert outcome.stdout == "[] 1\n"
+
+
 def test_locks_held_by_another_thread_are_free_in_a_forked_child(run):
     outcome = run(
         """

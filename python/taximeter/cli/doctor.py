@@ -36,6 +36,8 @@ _CHECK_SECONDS = 5.0
 """How long the ledger's file is checked, in seconds: some 5 GB."""
 _GROWTH_DAYS = 7
 """The days whose mean is the growth a day."""
+_FEWEST_EVENTS = 1_000
+"""In a file with fewer events, most bytes are not those of events, so the doctor computes no size of an event."""
 _MUCH_FREE = 0.25
 """The share of unused space in the ledger that is worth a remark."""
 _FAILURE_SECONDS = 7 * 86_400.0
@@ -167,7 +169,7 @@ def _check_ledger(path: Path) -> Check:
     except TaximeterError as error:
         return "ledger", False, f"{path}: {error}"
     parts = [f"{path}: {counted(found.events, 'event')}, {found.size / 1e6:,.1f} MB"]
-    if found.events:
+    if found.events >= _FEWEST_EVENTS:
         each = (found.size - found.free) / found.events
         parts += [f"{each:,.0f} bytes an event", f"{each * week / _GROWTH_DAYS / 1e6:,.1f} MB more a day"]
     if found.free > _MUCH_FREE * found.size:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .. import _core, attribution
 from ..budgets.refusal import raise_for
 from ..errors import BudgetExceeded
+
+# Loaded now, because the garbage collector can end a response, with a warning, while the program imports a module. If that
+# imports a module for the first time, the program's import raises `KeyError` before Python 3.12 (CPython's gh-91351).
+from ..meter import warnings as _warnings  # noqa: F401
 from . import layers
 from .call import Call
 from .forks import generation
