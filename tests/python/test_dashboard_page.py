@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,12 +15,12 @@ from decimal import ROUND_HALF_UP, Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Error, Page, expect
 
 import taximeter
 from conftest import events_of, wait_for
+from dashboard_browser import browser, changed, ready, visits
 from dashboard_server import HOSTILE, serving
-from taximeter.dashboard.server import Server
 
 NOW = datetime.now(timezone.utc)
 PANELS = (
@@ -62,55 +61,15 @@ def server(path):
 
 @pytest.fixture(scope="module")
 def chromium():
-    found = shutil.which("chromium")
-    assert found, "this test needs Debian's package chromium, which .ci/run installs"
-    with sync_playwright() as tools:
-        browser = tools.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"]
-        )
-        yield browser
-        browser.close()
+    with browser() as one:
+        yield one
 
 
 @pytest.fixture
-def visit(chromium: Browser, server):
+def visit(chromium, server):
     """Return a function that opens the page in a new context, and check at the end that the browser had nothing to complain of."""
-    opened, said = [], []
-
-    def open_page(query: str = "", width: int = 1280, scheme: str = "light", at: Server | None = None) -> Page:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
-        )
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "request", lambda request: said.append(request.url) if urlsplit(request.url).hostname not in {"127.0.0.1", None} else None
-        )
-        page.goto((at or server).address() + query)
-        ready(page)
-        opened.append(context)
-        return page
-
-    open_page.said = said
-    yield open_page
-    for context in opened:
-        context.close()
-    assert said == []
-
-
-def ready(page: Page) -> None:
-    """Wait until every panel is filled."""
-    expect(page.locator("html[data-ready]")).to_be_attached()
-    expect(page.locator("#panels.loading")).to_have_count(0)
-
-
-def changed(page: Page, action) -> None:
-    """Do what changes the address, and wait for the new figures."""
-    before = page.locator("html").get_attribute("data-ready")
-    action()
-    expect(page.locator(f'html[data-ready="{before}"]')).to_have_count(0)
-    ready(page)
+    with visits(chromium, server) as open_page:
+        yield open_page
 
 
 def numbers(page: Page) -> list[str]:
@@ -125,6 +84,13 @@ def test_every_panel_fits_any_width_and_asks_no_other_host(visit, width, scheme)
     snapshot = page.locator("main").aria_snapshot()
     for name in PANELS:
         assert f'region "{name}"' in snapshot or f"region {name}" in snapshot, name
+
+
+def test_the_first_panel_is_asked_for_once_and_before_the_scripts(visit):
+    page = visit("&since=7d&where=model%3Dgpt-4o,nosuch&utm_source=mail&metric=latency_ms")
+    asked = page.evaluate("performance.getEntriesByType('resource').map((one) => [new URL(one.name).pathname, one.initiatorType])")
+    assert [kind for path, kind in asked if path == "/api/v1/first"] == ["link"]
+    assert "/api/v1/meta" not in dict(asked)
 
 
 @pytest.mark.parametrize("metric", ["cost_usd", "calls", "latency_ms"])
@@ -232,6 +198,15 @@ def test_a_copied_link_shows_the_same_in_another_browser(visit):
     assert other.locator(".tile .value").nth(2).inner_text() == page.locator(".tile .value").nth(2).inner_text()
 
 
+def test_a_link_can_be_copied_without_a_clipboard(visit):
+    page = visit("&since=7d")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("textbox", name="Address")).to_have_value(re.compile(r"since=.*&until="))
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
 def test_a_click_filters_shift_excludes_and_a_chip_removes(visit):
     page = visit()
     name = page.locator("#top tbody td button").first.inner_text()
@@ -335,128 +310,6 @@ def test_another_name_of_this_machine_is_refused(chromium, server):
     page.context.close()
 
 
-def test_calls_appear_as_they_are_made(visit, tmp_path):
-    meter = taximeter.Meter(state_dir=tmp_path)
-    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    events_of(meter)
-    with serving(meter.settings.ledger) as own:
-        page = visit(at=own)
-        page.keyboard.press("l")
-        expect(page.locator("#live-button")).to_have_text("● live")
-        for number in range(30):
-            meter.track(provider="openai", model=f"live-{number}", input_tokens=1)
-        expect(page.locator("#calls tbody tr")).to_have_count(31)
-        assert "live-29" in page.locator("#calls tbody tr").first.inner_text()
-        page.context.close()
-    meter.close()
-
-
-def test_a_hidden_page_asks_for_nothing_and_catches_up(visit, tmp_path):
-    meter = taximeter.Meter(state_dir=tmp_path)
-    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    events_of(meter)
-    with serving(meter.settings.ledger) as own:
-        own._dashboard._live.every = 0.02
-        page = visit(at=own)
-        page.keyboard.press("l")
-        expect(page.locator("#live-button")).to_have_text("● live")
-        see(page, is_hidden=True)
-        # The stream ends at the server, too.
-        places = own._dashboard._live.places
-        wait_for(lambda: places._value == 16)
-        for number in range(3):
-            meter.track(provider="openai", model=f"missed-{number}", input_tokens=1)
-        events_of(meter)
-        expect(page.locator("#calls tbody tr")).to_have_count(1)
-        see(page, is_hidden=False)
-        expect(page.locator("#calls tbody tr").first).to_contain_text("missed-2")
-        meter.track(provider="openai", model="live", input_tokens=1)
-        expect(page.locator("#calls tbody tr").first).to_contain_text("live")
-        expect(page.locator("#calls tbody tr")).to_have_count(5)
-        page.keyboard.press("l")
-        expect(page.locator("#live-button")).to_have_text("○ live")
-        wait_for(lambda: places._value == 16)
-        page.context.close()
-    meter.close()
-
-
-def see(page: Page, *, is_hidden: bool) -> None:
-    """Tell the page that its tab is in the background, or is seen again."""
-    page.evaluate(
-        "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true });"
-        " document.dispatchEvent(new Event('visibilitychange')); }",
-        is_hidden,
-    )
-
-
-def test_new_calls_keep_the_focus_of_the_others(visit, tmp_path):
-    meter = taximeter.Meter(state_dir=tmp_path)
-    for number in range(3):
-        meter.track(provider="openai", model=f"old-{number}", input_tokens=1)
-    events_of(meter)
-    with serving(meter.settings.ledger) as own:
-        own._dashboard._live.every = 0.02
-        page = visit(at=own)
-        page.keyboard.press("l")
-        expect(page.locator("#live-button")).to_have_text("● live")
-        page.keyboard.press("j")
-        page.keyboard.press("j")
-        expect(page.locator("#calls tr:focus")).to_contain_text("old-1")
-        meter.track(provider="openai", model="new", input_tokens=1)
-        expect(page.locator("#calls tbody tr").first).to_contain_text("new")
-        expect(page.locator("#calls tr:focus")).to_contain_text("old-1")
-        page.keyboard.press("k")
-        expect(page.locator("#calls tr:focus")).to_contain_text("old-2")
-        page.context.close()
-    meter.close()
-
-
-MANY = """
-import sys, taximeter
-meter = taximeter.Meter(state_dir=sys.argv[1])
-for number in range(1_000):
-    meter.track(provider="openai", model="gpt-4o", input_tokens=number)
-    if number == 400:
-        meter.flush(60)
-        input()
-meter.close()
-"""
-
-
-def test_a_thousand_calls_of_another_process_arrive_once_and_in_order_across_a_reconnect(visit, tmp_path):
-    meter = taximeter.Meter(state_dir=tmp_path)
-    meter.track(provider="openai", model="gpt-4o", input_tokens=5_000)
-    events_of(meter)
-    meter.close()
-    streams = []
-    with serving(meter.settings.ledger) as own:
-        live = own._dashboard._live
-        live.every, opened = 0.02, live.open
-        live.open = lambda *arguments: streams.append(opened(*arguments)) or streams[-1]
-        page = visit(at=own)
-        page.evaluate(
-            "() => { window.got = []; window.source = new EventSource('/api/v1/live');"
-            " source.onmessage = (event) => got.push(JSON.parse(event.data).input_tokens); }"
-        )
-        page.keyboard.press("l")
-        wait_for(lambda: len(streams) == 2)
-        process = subprocess.Popen([sys.executable, "-c", MANY, str(tmp_path)], stdin=subprocess.PIPE, text=True)
-        expect(page.locator("#calls tbody tr").first).to_contain_text("400", timeout=30_000)
-        # The streams end as those of a server that is started again. The browser connects anew, and goes on where it was.
-        for stream in tuple(streams):
-            stream._is_open = False
-            live.places.release()
-        process.communicate("\n", timeout=300)
-        expect(page.locator("#calls tbody tr").first).to_contain_text("999", timeout=30_000)
-        wait_for(lambda: page.evaluate("got.length") >= 1_000)
-        assert page.evaluate("got") == list(range(1_000))
-        assert len(streams) == 4
-        shown = [row.split("\t")[3] for row in page.locator("#calls tbody tr").all_inner_texts()]
-        assert shown == [f"{number}" for number in range(999, 799, -1)]
-        page.context.close()
-    visit.said.clear()  # Chromium may tell of the connection that ended
-
-
 @pytest.mark.parametrize("kind", ["damaged", "newer"])
 def test_a_ledger_that_cannot_be_read_is_said(visit, tmp_path, kind):
     if kind == "damaged":
@@ -501,18 +354,6 @@ def test_every_panel_can_be_saved(visit, panels):
             wanted = "<svg" if download.value.suggested_filename.endswith(".svg") else "gpt|acme|nosuch|latency_p95_ms"
             text = download.value.path().read_text()
             assert re.search(wanted, text), (panel, place, text[:200])
-
-
-def test_an_empty_ledger_teaches_and_fills_itself(visit, tmp_path):
-    meter = taximeter.Meter(state_dir=tmp_path)
-    with serving(meter.settings.ledger) as own:
-        page = visit(at=own)
-        expect(page.locator("#empty")).to_contain_text("taximeter.init()")
-        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        events_of(meter)
-        expect(page.locator("#calls tbody tr")).to_have_count(1, timeout=20_000)
-        page.context.close()
-    meter.close()
 
 
 def test_the_command_prints_an_address_for_one_browser(path, chromium):

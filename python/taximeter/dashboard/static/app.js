@@ -340,7 +340,15 @@ function listen() {
   $("link").addEventListener("click", async () => {
     const state = read();
     const fixed = { ...state, tz: meta?.timezone ?? state.tz, since: meta?.since ?? state.since, until: meta?.until ?? new Date().toISOString() };
-    await navigator.clipboard.writeText(location.origin + location.pathname + address(fixed));
+    const link = location.origin + location.pathname + address(fixed);
+    try {
+      await navigator.clipboard.writeText(link);
+    } catch {
+      // A page that does not come by HTTPS, nor from this machine, may not write to the clipboard.
+      const shown = h("input", { type: "text", value: link, readonly: true, "aria-label": "Address" });
+      showDialog("Copy this address", h("form", { method: "dialog" }, shown));
+      return shown.select();
+    }
     $("link").textContent = "Copied";
     announce("The address is copied.");
     setTimeout(() => ($("link").textContent = "Copy link"), 2000);

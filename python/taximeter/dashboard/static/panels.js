@@ -198,10 +198,9 @@ export function budgets(section, data, tools) {
   const used = (row) => h("meter", { class: row.percent < 100 ? "share" : "share over", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
   const columns = [
     { title: "budget", class: "key", cell: name, exact: (row) => printable([row.budget, ...row.key].join("/")) },
-    { title: "used", number: true, cell: (row) => [inUnit(row.used, row.unit), h("span", { class: "note" }, ` of ${inUnit(row.amount, row.unit)}`)] },
+    { title: "used", number: true, cell: (row) => [inUnit(row.used, row.unit), h("span", { class: "note" }, ` of ${inUnit(row.amount, row.unit)}`)], exact: (row) => `${inUnit(row.left, row.unit)} left` },
     { title: "", number: true, cell: (row) => [share(row.percent, 100), used(row)] },
     { title: "on pace", number: true, class: "narrow", cell: (row) => (row.pace ? range(row.pace, row.unit) : "–"), exact: (row) => (row.pace ? "what the period takes if it goes on as it began" : "known when a quarter of the period is over, from ten calls on") },
-    { title: "left", number: true, class: "narrow", cell: (row) => inUnit(row.left, row.unit) },
   ];
   section.replaceChildren(
     head("Budgets", saveCsv("budgets", BUDGETS, data.rows.map((row) => BUDGETS.map((key) => (Array.isArray(row[key]) ? row[key].join(key === "key" ? "/" : "-") : row[key])))), saveJson(tools.api("budgets"), "budgets")),
