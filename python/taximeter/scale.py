@@ -17,6 +17,8 @@ Unit = Literal["", "USD", "ms", "%"]
 _STEPS: Final = ("1", "2", "2.5", "5", "10")
 _LARGE: Final = ((1e9, Decimal(10**9), "B"), (1e6, Decimal(10**6), "M"), (1e4, Decimal(1000), "k"))
 """From which number on an axis has a suffix, and what the suffix stands for."""
+_SECONDS: Final = 2000
+"""From how many milliseconds on an axis of durations has seconds."""
 _ROUNDING: Final = 1e-9
 """The part of a step by which floating point may be wrong."""
 
@@ -35,6 +37,8 @@ def axis_text(mark: Decimal, marks: Sequence[Decimal], unit: Unit) -> str:
     """Return the text of one number of an axis. All numbers of the axis get the same suffix and the same decimal places."""
     most = max(map(abs, map(float, marks)))
     _, factor, suffix = next((row for row in _LARGE if most >= row[0]), (0, Decimal(1), ""))
+    if unit == "ms" and most >= _SECONDS:
+        factor, suffix, unit = Decimal(1000), " s", ""
     exponents = [EXACT.divide(value, factor).normalize(EXACT).as_tuple().exponent for value in marks]
     places = max(0, *(-int(exponent) for exponent in exponents))
     number = EXACT.divide(mark.copy_abs(), factor).quantize(Decimal(1).scaleb(-places, context=EXACT), context=EXACT)

@@ -168,6 +168,9 @@ def test_texts_of_axes_and_values():
     }.items():  # fmt: skip
         marks = scale.round_numbers(0, high)
         assert [scale.axis_text(mark, marks, "USD") for mark in marks] == expected
+    for high, expected in {900: ["0 ms", "250 ms", "500 ms", "750 ms", "1,000 ms"], 8_000: ["0 s", "2 s", "4 s", "6 s", "8 s"], 9e4: ["0 s", "25 s", "50 s", "75 s", "100 s"]}.items():  # fmt: skip
+        marks = scale.round_numbers(0, high)
+        assert [scale.axis_text(mark, marks, "ms") for mark in marks] == expected
     assert [scale.value_text(value, "USD") for value in (None, Decimal("-1.5"), 0.25)] == ["unknown", "-$1.50", "$0.2500"]
     assert [scale.value_text(value, "ms") for value in (1234, 1.25)] == ["1,234 ms", "1.2 ms"]
 

@@ -218,6 +218,17 @@ def test_a_click_filters_shift_excludes_and_a_chip_removes(visit):
     assert name not in page.locator("#top tbody td:first-child").all_inner_texts()
 
 
+def test_an_invalid_filter_is_said_and_can_be_removed(visit):
+    page = visit("&where=nosuch%3D1&since=7d")
+    expect(page.locator("#tiles [role=alert]")).to_contain_text("nosuch")
+    expect(page.locator("#series [role=alert]")).to_contain_text("nosuch")
+    changed(page, lambda: page.get_by_role("button", name="Remove the filter nosuch=1").click())
+    expect(page.locator("#top tbody tr")).to_have_count(3)
+    expect(page.locator("[role=alert]:visible")).to_have_count(0)
+    assert all("400" in text for text in visit.said)
+    visit.said.clear()  # Chromium tells of the answers 400
+
+
 def test_a_bar_leads_to_the_calls_and_one_call(visit, path):
     page = visit()
     bar = page.locator('#series [data-series="0"] rect[data-bin]').last
