@@ -85,11 +85,17 @@ const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : 
 function delta(now, before, isCost = false) {
   if (before === null || before === undefined || Number(before) === 0) return null;
   const percent = (100 * (Number(now) - Number(before))) / Number(before);
-  const text = `${percent > 0 ? "+" : ""}${Math.abs(percent) > 999 ? "> 999" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0)} %`;
-  return h("span", { class: isCost ? (percent > 5 ? "up" : percent < -5 ? "down" : null) : null, title: "beside the period before" }, text);
+  const text = percent > 999 ? "> +999 %" : `${percent > 0 ? "+" : ""}${percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0)} %`;
+  return h("span", { class: isCost ? (percent > 5 ? "up" : percent < -5 ? "down" : null) : null }, text);
 }
 
-const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value" }, content), h("p", { class: "note" }, notes));
+/** How a sum differs from that of the period of the same length before, which is written as `text`. */
+function beside(now, before, text, isCost) {
+  const change = delta(now, before, isCost);
+  return h("span", { title: "the period of the same length before" }, change ? [change, ` from ${text}`] : `${text} before`);
+}
+
+const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value" }, content), h("p", { class: "note" }, notes.filter(Boolean)));
 
 export function tiles(section, data, tools) {
   const { total, before } = data;
@@ -97,9 +103,9 @@ export function tiles(section, data, tools) {
   const unpriced = () => document.getElementById("unpriced").scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   const spend = total.calls && total.unpriced === total.calls ? "unknown" : `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`;
   const shownTiles = [
-    tile("Spend", h("span", { title: `$${total.cost_usd}` }, spend), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
-    tile("This month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `no forecast, now ${money(data.last_hour_usd)}/h`),
-    tile("Calls", h("span", { title: count(total.calls) }, short(total.calls)), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
+    tile("Spend", h("span", { title: `$${total.cost_usd}` }, spend), before && beside(total.cost_usd, before.cost_usd, money(before.cost_usd), true)),
+    tile("This month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `now ${money(data.last_hour_usd)}/h`),
+    tile("Calls", h("span", { title: count(total.calls) }, short(total.calls)), before && beside(total.calls, before.calls, short(before.calls))),
     tile("Errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
     tile("p95 / TTFT", h("span", { title: `latency p95 ${duration(data.latency_p95_ms)}, time to the first token p50 ${duration(data.ttft_p50_ms)}` }, durations(data.latency_p95_ms, data.ttft_p50_ms)), data.latency_p95_ms === null ? "no call has a latency" : "latency, first token"),
     tile("Input from cache", share(total.cache_read_tokens, total.input_tokens), saved !== null && Number(saved) ? `${money(saved)} saved` : `of ${short(total.input_tokens)} tokens`),
