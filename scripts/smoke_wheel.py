@@ -43,7 +43,8 @@ def interpreters() -> list[Path]:
         for candidate in sorted(place.glob("python3*")):
             if not re.fullmatch(r"python3(\.\d+)?", candidate.name) or "shims" in candidate.parts:
                 continue
-            ask = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
+            # Without ensurepip, which Debian packages separately, there are no virtual environments.
+            ask = "import ensurepip, sys; print(sys.implementation.name, *sys.version_info[:2])"
             answer = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False)
             name, *version = answer.stdout.split() or [""]
             if name == "cpython" and [int(part) for part in version] >= [3, 10]:
