@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 
 use super::convert::decimal;
 use crate::ledger::{
-    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Order, Page, Reader, ReportPage, Sum,
-    Totals, Watch,
+    Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Order, Page, Reader,
+    ReportPage, Sum, Totals, Watch,
 };
 use crate::money::Usd;
 use crate::sys::fork::fork_generation;
