@@ -25,6 +25,11 @@ sys.path.insert(0, str(EXAMPLES))
 from collector import Collector  # noqa: E402
 from fake_provider import FakeProvider  # noqa: E402
 
+# Days of reports are those of the machine's time zone. In the tests it is UTC on every machine.
+os.environ["TZ"] = "UTC"
+if hasattr(time, "tzset"):
+    time.tzset()
+
 # The duration of an example depends on the load of the host.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sqlite3
@@ -249,11 +250,13 @@ def test_a_file_that_is_not_a_ledger_or_newer_is_a_clear_error(tmp_path, meter):
     with pytest.raises(taximeter.LedgerError, match="schema 99"):
         taximeter.Ledger(meter.settings.ledger)
 
+    pauses = itertools.count(0.7, 0.7)
+
     # A ledger of a newer version is not written to. Its events wait.
     def is_refused() -> bool:
-        # Until the writer reopens the file, its transactions succeed.
+        # The writer closes the file half a second after the last event. Until then its transactions succeed.
+        time.sleep(next(pauses))
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-        time.sleep(0.7)
         return meter.flush(0.5).pending > 0 and "schema 99" in (meter.stats()["destinations"]["ledger"]["last_error"] or "")
 
     wait_for(is_refused)
