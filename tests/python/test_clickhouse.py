@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from decimal import Decimal
+from datetime import datetime, timezone
+from decimal import Context, Decimal
+from functools import reduce
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +26,7 @@ from taximeter.cli.main import main
 from taximeter.errors import LedgerError
 from taximeter.ledger import Above, Below, Ledger, Like, Not
 from taximeter.ledger.clickhouse import Server, Table
+from taximeter.table import EXACT
 
 TABLE = "taximeter_events"
 
@@ -90,7 +93,7 @@ events = st.fixed_dictionaries(
         "latency_ms": st.none() | st.integers(0, 10**7),
         "ttft_ms": st.none() | st.integers(0, 10**6),
         "batch": st.booleans(),
-        "started_at": st.integers(0, 4_000_000_000),
+        "started_at": st.integers(0, 4_133_980_799),
         **dict.fromkeys(("error", "finish_reason", "service_tier", "region", "agent", "feature", "team", "customer"), optional),
         **dict.fromkeys(("user", "session", "operation"), optional),
     }
@@ -428,6 +431,110 @@ def test_repeats_count_once(server, state):
         assert server.number("count()") == before
     finally:
         server.run("DROP TABLE IF EXISTS rollup SYNC")
+
+
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*next)(clockid_t, struct timespec *);
+    if (!next) next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = next(clock, now);
+    if (!result && clock == CLOCK_REALTIME) now->tv_sec += atol(getenv("SKEW"));
+    return result;
+}
+"""
+SKEWED = """
+import sys, time, taximeter
+central = taximeter.Destination(sys.argv[1], user="writer", token="writer-key-4711")
+taximeter.init(destination=["ledger", central], state_dir=sys.argv[2], instrument=False)
+for number in range(150):
+    taximeter.track(provider="openai", model="gpt-4o", input_tokens=number, team=sys.argv[3])
+assert taximeter.flush(60).pending == 0
+print(time.time())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clock is replaced by the dynamic linker of Linux")
+def test_hosts_whose_clocks_differ_have_the_hours_of_their_own_clocks(server, tmp_path):
+    library = tmp_path / "clock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-", "-ldl"], input=CLOCK, text=True, check=True)
+    ends, own = {}, {}
+    for team, skew in (("ahead", 3 * 3600 + 600), ("right", 0), ("behind", -25 * 60 - 86_400)):
+        state = str(tmp_path / team)
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", SKEWED, server.url, state, team], env={**environment(), "LD_PRELOAD": str(library), "SKEW": str(skew)},
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        own[team] = Ledger(f"{state}/ledger.db", timezone="UTC")
+        ends[team] = float(done.stdout)
+    assert ends["ahead"] - ends["right"] > 3 * 3600
+    assert ends["behind"] - ends["right"] < -86_400
+    other = reader(server)
+    assert other.report(()).total.calls == 900
+    for team, ledger in own.items():
+        for by in ("hour", "day", ("hour", "model")):
+            found, expected = other.report(by, where={"team": team}), ledger.report(by)
+            assert (found.rows, found.total.calls) == (expected.rows, 300)
+        event = ledger.newest(1)[0]
+        assert other.find(event["id"]) == event
+    # Calls of one host keep their order, and no id is of two calls.
+    places = [(event["team"], event["id"]) for ledger in own.values() for event in ledger.events()]
+    assert len(set(places)) == 900
+    assert max(id_ for team, id_ in places if team == "behind") < min(id_ for team, id_ in places if team == "right")
+    assert max(id_ for team, id_ in places if team == "right") < min(id_ for team, id_ in places if team == "ahead")
+    # What is sent again counts once, whatever the clock of the host that sends it is.
+    for team in own:
+        done = cli(
+            "--state-dir",
+            str(tmp_path / team),
+            "export",
+            "--to",
+            server.url,
+            CLICKHOUSE_USER="writer",
+            CLICKHOUSE_PASSWORD="writer-key-4711",
+        )
+        assert done.returncode == 0, done.stderr
+    assert other.report(()).total.calls == 900
+
+
+def test_sums_near_the_largest_and_times_to_2100_are_exact(server):
+    draw = random.Random(9)
+    hours = [draw.randrange(4_090_000_000, 4_133_980_800) for _ in range(20)]
+    calls = [
+        (
+            Decimal(draw.randrange(10 ** draw.randrange(20, 36))).scaleb(-24, Context(prec=40)),
+            draw.choice(hours) + draw.randrange(60),
+            f"u{draw.randrange(3)}",
+        )
+        for _ in range(400)
+    ]
+    # All of them together are just below the largest amount that is exact.
+    whole = reduce(EXACT.add, (cost for cost, _, _ in calls))
+    calls.append((EXACT.subtract(Decimal(10**14), EXACT.add(whole, Decimal("1E-24"))), 4_133_980_799, "u0"))
+    names = "id, started_at, provider, model, operation, status, user, cost_usd, cost_status, usage_status"
+    values = ", ".join(
+        f"(generateUUIDv4(), fromUnixTimestamp64Nano({moment}000000000, 'UTC'), 'openai', 'gpt-4o', 'chat', 'success', '{user}', "
+        f"toDecimal128('{cost:f}', 24), 'priced', 'complete')"
+        for cost, moment, user in calls
+    )
+    server.run(f"INSERT INTO {TABLE} ({names}) VALUES {values}")
+    other = reader(server)
+    sums: dict[tuple[str, str], Decimal] = {}
+    for cost, moment, user in calls:
+        key = datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:00Z"), user
+        sums[key] = EXACT.add(sums.get(key, Decimal(0)), cost)
+    report = other.report(("hour", "user"))
+    assert {(row.key["hour"], row.key["user"]): row.cost_usd for row in report} == sums
+    assert report.total.cost_usd == Decimal("99999999999999.999999999999999999999999")
+    part = other.report(("hour", "user"), sort="cost_usd", limit=3)
+    assert [row.cost_usd for row in part] == sorted(sums.values(), reverse=True)[:3]
+    assert part.total == report.total
+    assert max(event["started_at"] for event in other.events()) == "2100-12-31T23:59:59.000000000Z"
 
 
 def test_a_later_revision_of_a_call_replaces_it(server, make):

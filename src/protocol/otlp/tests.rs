@@ -236,7 +236,7 @@ proptest! {
         texts in prop::array::uniform8(prop::option::of(".{0,300}")),
         counts in prop::collection::vec((0_u8..62, 0_u64..=1_000_000_000_000), 0..12),
         times in (any::<u64>(), any::<Option<u64>>(), any::<Option<u64>>()),
-        costs in prop::array::uniform2(prop::option::of("-?[0-9]{1,12}(\\.[0-9]{1,24})?")),
+        costs in prop::array::uniform2(prop::option::of("-?[0-9]{1,14}(\\.[0-9]{1,24})?")),
         (notes, is_error, batch, is_plain, id) in (0_u16..1 << 11, any::<bool>(), any::<bool>(), any::<bool>(), any::<[u8; 16]>()),
     ) {
         let [model, operation, error, finish, session, team, key, tag] = texts.each_ref().map(Option::as_deref);
