@@ -517,3 +517,35 @@ def test_no_method_of_a_client_gets_keywords_of_taximeter(mode, closed, state):
     *given, count = outcome.stdout.splitlines()
     assert given == []
     assert int(count) > 1000
+
+
+def test_litellm_raises_the_refusal_that_closes_its_stream(litellm):
+    """It wraps the refusal in exceptions of its own, after which a router tries other models."""
+    events = litellm(
+        """
+CALL = {"model": "openai/gpt-4o", "api_key": "k", "stream": True}
+taximeter.init(budgets=[taximeter.Budget("all", tokens=5, per="total", by="team", admit="room", cut=True)])
+try:
+    list(litellm.completion(**call("") | CALL))
+    sys.exit("not closed")
+except taximeter.BudgetExceeded as error:
+    assert error.reason == "cut", error.reason
+async def streamed():
+    stream = await litellm.acompletion(**call("") | CALL | {"taximeter_team": "others"})
+    return [part async for part in stream]
+try:
+    asyncio.run(streamed())
+    sys.exit("not closed")
+except taximeter.BudgetExceeded as error:
+    assert error.reason == "cut", error.reason
+# litellm makes this request itself, so its stream cannot be closed.
+list(litellm.completion(**call("claude-own", stream=True) | {"taximeter_team": "own"}))
+assert not taximeter.stats()["remarks"].get("instrument_failed"), taximeter.stats()["remarks"]
+taximeter.flush()
+"""
+    )
+    assert {event["team"]: event["usage_status"] == "complete" for event in events} == {
+        "callers": False,
+        "others": False,
+        "own": True,
+    }

@@ -76,6 +76,7 @@ class Recorder:
         settles: bool = False,
         scope: _core.Scope | None = None,
         ticket: _core.Ticket | None = None,
+        is_over: bool = False,
     ) -> None:
         """Begin to follow a response.
 
@@ -88,6 +89,7 @@ class Recorder:
             settles: Whether `admit` accepts every response whose work has ended.
             scope: Attribution that comes before that of the call.
             ticket: What the request holds in budgets.
+            is_over: Whether the response has ended, so that no budget can close it.
         """
         self._meter = meter
         self._admit = admit
@@ -100,7 +102,7 @@ class Recorder:
         layers.take()
         self._ticket = ticket
         self._was_cut = False
-        self._cutting = None if ticket is None or not ticket.is_cutting else _counting(scanner)
+        self._cutting = None if ticket is None or is_over or not ticket.is_cutting else _counting(scanner)
         """What counts the output of a stream that a budget may close."""
         # A stream may end in another context than it began in, so the attribution is stored now.
         current = attribution.current() if call is None else call.scope

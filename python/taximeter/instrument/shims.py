@@ -217,7 +217,7 @@ def after(
     look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None] | None = None,
     *,
     change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
-    fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
+    fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], BaseException | None] | None = None,
     gate: Find | None = None,
     needs: Sequence[str] = (),
 ) -> None:
@@ -228,7 +228,7 @@ def after(
         name: The method.
         look: Called after the method, if given.
         change: Called before the method. It may change the keywords.
-        fail: Called with the exception if the method raises.
+        fail: Called with the exception if the method raises. It may return the one that is raised instead.
         gate: Says what a request asks for, if the method makes one: budgets may refuse it.
         needs: See `put`.
     """
@@ -247,8 +247,9 @@ def after(
                 except BaseException as error:
                     if held is not None:
                         held.failed(error)
-                    if fail is not None:
-                        run_guarded(fail, self, args, kwargs, error, where=where, family=family)
+                    instead = None if fail is None else run_guarded(fail, self, args, kwargs, error, where=where, family=family)
+                    if instead is not None:
+                        raise instead from None
                     raise
                 if look is not None:
                     try:
@@ -271,8 +272,9 @@ def after(
             except BaseException as error:
                 if held is not None:
                     held.failed(error)
-                if fail is not None:
-                    run_guarded(fail, self, args, kwargs, error, where=where, family=family)
+                instead = None if fail is None else run_guarded(fail, self, args, kwargs, error, where=where, family=family)
+                if instead is not None:
+                    raise instead from None
                 raise
             if look is not None:
                 try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
 from ...budgets import gate
+from ...errors import BudgetExceeded
 from ...fields import KEYWORD_PREFIX
 from .. import bindings
 from ..bindings import Family
@@ -96,7 +97,7 @@ def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *,
     attribution.enter(claim, scope)
     try:
         scanner = scanner_for(meter, "openai", provider, "application/json" if is_whole else "text/event-stream")
-        recorder = Recorder(meter, scanner, fields, call, ticket=None if held is None else held.claim())
+        recorder = Recorder(meter, scanner, fields, call, ticket=None if held is None else held.claim(), is_over=True)
         recorder.feed(message if is_whole else b"data: " + message + b"\n\n")
         recorder.finish(error, is_cut=not is_whole)
     finally:
@@ -215,15 +216,29 @@ def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _r
         setattr(logging, _STREAM, True)
 
 
-def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], error: BaseException) -> None:
-    """End a stream that ended normally or with an error."""
+def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], error: BaseException) -> BudgetExceeded | None:
+    """End a stream that ended normally or with an error. Return the refusal of a budget that closed it."""
     end = stream.__dict__.get(_STREAM)
-    if end is None:
-        return
     if isinstance(error, (StopIteration, StopAsyncIteration)):
-        end.end(answer=getattr(stream.logging_obj, _BUILT, None))
-    else:
-        end.end(type(error), is_whole=False)
+        if end is not None:
+            end.end(answer=getattr(stream.logging_obj, _BUILT, None))
+        return None
+    refusal = _refusal_in(error)
+    if end is not None:
+        end.end(type(refusal or error), is_whole=False)
+    return refusal
+
+
+def _refusal_in(error: BaseException) -> BudgetExceeded | None:
+    """Return the refusal that litellm has wrapped in exceptions of its own. A router would try other models after those."""
+    known: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and all(one is not other for other in known):
+        if isinstance(one, BudgetExceeded):
+            return one
+        known.append(one)
+        one = one.__cause__ or one.__context__ or getattr(one, "original_exception", None)
+    return None
 
 
 def _closed(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
