@@ -100,6 +100,23 @@ def test_a_report_of_an_old_server_says_so():
         Ledger(server.destination()).report()
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>Sign in</html>", "not an answer of ClickHouse: check the host and the port"),
+        (b'{"status":"ok"}\n', "not an answer of ClickHouse"),
+        (b'["1"]\n', "not an answer of ClickHouse"),
+        (b"[" * 100_000, "not an answer of ClickHouse"),
+        (b'["a","b"]\nCode: 241. DB::Exception: Memory limit (MEMORY_LIMIT_EXCEEDED)\n', "ClickHouse's code 241"),
+    ],
+)
+def test_an_answer_without_rows_is_said(body, words):
+    with Recorder((200, {}, body)) as server:
+        for ask in (Ledger.report, Ledger.period, lambda own: list(own.events())):
+            with pytest.raises(LedgerError, match=words):
+                ask(Ledger(server.destination()))
+
+
 def test_an_error_shows_no_key():
     said = f"Code: 497. DB::Exception: sender: Not enough privileges with {CANARY}. (ACCESS_DENIED)".encode()
     with Recorder((403, {"X-ClickHouse-Exception-Code": "497"}, said)) as server:

@@ -256,7 +256,8 @@ class ClickHouseReader:
     def period(self) -> tuple[int, int] | None:
         """Return when the first and the last call began, in nanoseconds since 1970; `None` for an empty table."""
         ends = (f"toString(toUnixTimestamp64Nano({end}(started_at)))" for end in ("min", "max"))
-        ((first, last, count),) = self.server.rows(f"SELECT {', '.join(ends)}, toString(count()) FROM `{self.server.table}`")
+        query = f"SELECT {', '.join(ends)}, toString(count()) FROM `{self.server.table}`"
+        first, last, count = self.server.row(query, width=3)
         return None if count == "0" else (int(first), int(last))
 
     def files(self) -> int:

@@ -128,6 +128,7 @@ class Server:
         found = self.rows(
             "SELECT name, type FROM system.columns WHERE database = {d:String} AND table = {t:String}",
             {"d": self.database, "t": self.table},
+            width=2,
         )
         return {str(name): str(kind) for name, kind in found}
 
@@ -141,16 +142,44 @@ class Server:
             raise LedgerError(f"{self}: where: too many values for one query: give fewer, or ask several times")
         return self.run(f"{statement} FORMAT JSONCompactEachRow", values)
 
-    def rows(self, statement: str, values: Mapping[str, str] | None = None) -> Iterator[list[Any]]:
+    def rows(self, statement: str, values: Mapping[str, str] | None = None, *, width: int | None = None) -> Iterator[list[Any]]:
         """Run a query and yield its rows.
 
+        Args:
+            statement: The query, without a format.
+            values: The values of its parameters.
+            width: The number of its columns, if the caller does not check it.
+
         Raises:
-            LedgerError: There is no answer, or it is an error.
+            LedgerError: There is no answer, or it is an error, or it has no rows of this width.
         """
-        text = self.lines(statement, values)
+        return self._parsed(self.lines(statement, values), width)
+
+    def _parsed(self, text: str, width: int | None) -> Iterator[list[Any]]:
         lines = text.rstrip("\n").split("\n") if text else []
-        # One text with many rows is read faster than as many texts.
-        return (row for first in range(0, len(lines), _LINES) for row in json.loads(f"[{','.join(lines[first : first + _LINES])}]"))
+        for first in range(0, len(lines), _LINES):
+            try:
+                # One text with many rows is read faster than as many texts.
+                rows = json.loads(f"[{','.join(lines[first : first + _LINES])}]")
+            except (ValueError, RecursionError):
+                rows = [None]
+            if not all(isinstance(row, list) and width in {None, len(row)} for row in rows):
+                # An error of a query that had begun to answer is at the end.
+                end = next((line for line in lines[-3:] if line.startswith("Code: ")), None)
+                raise self._no_rows() if end is None else self._error(200, None, end)
+            yield from rows
+
+    def row(self, statement: str, values: Mapping[str, str] | None = None, *, width: int) -> list[Any]:
+        """Run a query that has one row, and return it; see `rows`."""
+        found = list(self.rows(statement, values, width=width))
+        if len(found) != 1:
+            raise self._no_rows()
+        return found[0]
+
+    def _no_rows(self) -> LedgerError:
+        return LedgerError(
+            f"{self}: this is not an answer of ClickHouse: check the host and the port of the URL, and proxies in between"
+        )
 
     def _error(self, status: int, code: str | None, text: str) -> LedgerError:
         found = code or next(iter(_CODE.findall(text[:40])), None)

@@ -141,7 +141,9 @@ class Table:
     def _described(self) -> tuple[str, str] | None:
         """Return the engine and the comment of the table; `None` if there is no table."""
         found = self.server.rows(
-            "SELECT engine, comment FROM system.tables WHERE database = {d:String} AND name = {t:String}", self._place()
+            "SELECT engine, comment FROM system.tables WHERE database = {d:String} AND name = {t:String}",
+            self._place(),
+            width=2,
         )
         return next(((engine, comment) for engine, comment in found), None)
 
@@ -179,8 +181,8 @@ class Table:
         checks.append(Check("columns", not wrong, "; ".join(wrong) or f"{len(_core.clickhouse_columns())} of the right type"))
         if wrong or not is_own:
             return checks
-        ((rows, unique, last),) = server.rows(
-            f"SELECT toString(count()), toString(uniqExact(id)), toString(max(started_at)) FROM `{server.table}`"
+        rows, unique, last = server.row(
+            f"SELECT toString(count()), toString(uniqExact(id)), toString(max(started_at)) FROM `{server.table}`", width=3
         )
         repeated = int(rows) - int(unique)
         detail = f"{int(unique):,} calls; the last one began at {last} UTC" if int(unique) else "no calls yet"
@@ -190,10 +192,11 @@ class Table:
                 Check("repeats", None, f"{repeated:,} rows were sent again and wait for a merge; reports count each call once")
             )
         try:
-            ((parts, size),) = server.rows(
+            parts, size = server.row(
                 "SELECT toString(count()), formatReadableSize(sum(bytes_on_disk)) FROM system.parts "
                 "WHERE database = {d:String} AND table = {t:String} AND active",
                 self._place(),
+                width=2,
             )
             checks.append(Check("parts", True, f"{int(parts):,} with {size}"))
         except LedgerError:
