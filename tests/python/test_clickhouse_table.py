@@ -157,6 +157,20 @@ def test_old_servers_without_the_header_are_understood_by_their_body(state):
         meter.close(0.1)
 
 
+def test_a_port_of_another_protocol_pauses_and_no_event_is_given_up(state):
+    """As the server's own port 9000 answers to HTTP."""
+    said = b"Port 9000 is for clickhouse-client program\r\nYou must use port 8123 for HTTP.\r\n"
+    with Recorder((400, {}, said)) as server:
+        meter = taximeter.Meter(destination=server.destination(), state_dir=state)
+        for number in range(20):
+            meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+        meter.flush(5)
+        (stats,) = meter.stats()["destinations"].values()
+        assert (stats["state"], stats["pending"], stats["dead"]) == ("paused", 20, 0)
+        assert "not an answer of ClickHouse: check the host and the port" in stats["last_error"]
+        meter.close(0.1)
+
+
 REFUSED = (500, {"X-ClickHouse-Exception-Code": "33"}, b"Code: 33. DB::Exception: Cannot read all data. (CANNOT_READ_ALL_DATA)")
 
 

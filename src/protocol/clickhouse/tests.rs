@@ -235,6 +235,19 @@ const RECORDED: &[(u16, Option<&str>, &str, u64, Verdict)] = &[
         Verdict::Pause,
     ),
     (404, None, "There is no handle /nothing\n\nUse / or /ping for health checks.\n", 10, Verdict::Pause),
+    // The port of the native protocol, and a proxy's port of TLS.
+    (
+        400,
+        None,
+        "Port 9000 is for clickhouse-client program\r\nYou must use port 8123 for HTTP.\r\n",
+        10,
+        Verdict::Pause,
+    ),
+    (400, None, "The plain HTTP request was sent to HTTPS port", 10, Verdict::Pause),
+    (451, None, "", 10, Verdict::Pause),
+    (413, None, "", 10, Verdict::Split),
+    // A materialized view beside the table cannot convert a value.
+    (400, Some("70"), "Code: 70. DB::Exception: Cannot convert (CANNOT_CONVERT_TYPE)", 10, Verdict::BisectOrPause),
     (502, None, "<html>Bad Gateway</html>", 10, Verdict::Retry(None)),
     (500, Some("49"), "Code: 49. DB::Exception: a fault. (LOGICAL_ERROR)", 10, Verdict::Retry(None)),
 ];
@@ -246,7 +259,8 @@ fn the_servers_own_code_decides_about_recorded_responses() {
         let format = clickhouse("/", false);
         assert_eq!(&format.verdict(&answer, *sent), expected, "{body}");
         // What a person has to mend, the message says.
-        let has_message = *status != 200 && (code.is_some() || body.starts_with("Code: "));
+        let is_elsewhere = matches!(status, 400 | 404 | 451) && code.is_none();
+        let has_message = *status != 200 && (code.is_some() || body.starts_with("Code: ") || is_elsewhere);
         assert_eq!(format.message(&answer).is_some(), has_message, "{body}");
     }
     let wait = Answer { status: 503, retry_after: Some("7"), code: Some("202"), body: b"" };

@@ -11,6 +11,7 @@ const KEYS: &str = "check user and token of the destination";
 const GRANTS: &str = "create the table with `taximeter clickhouse init`, and grant INSERT on it to this user";
 const TABLE: &str = "the table has other columns or types: run `taximeter clickhouse check`, then alter the table or use another database";
 const READONLY: &str = "this user or table is read-only: use a user without the setting readonly, and a writable table";
+const ELSEWHERE: &str = "this is not an answer of ClickHouse: check the host and the port of the URL, and proxies in between";
 const ROWS: &str = "see `taximeter clickhouse check`";
 
 /// The code of `ClickHouse` in a response: in its header or, from old servers, at the beginning of the body. `None` if another server
@@ -30,8 +31,7 @@ fn says(answer: &Answer<'_>, words: &str) -> bool {
 
 /// The verdict about a request with `sent` events.
 pub(super) fn verdict(answer: &Answer<'_>, sent: u64) -> Verdict {
-    // Without a code it is an answer of a proxy, or the request succeeded.
-    let Some(code) = code_of(answer) else { return by_status(answer) };
+    let Some(code) = code_of(answer) else { return without_code(answer) };
     let busy = || Verdict::Busy(wait_of(answer));
     match code {
         // Wrong keys, missing grants, a read-only user or table, a disabled or unknown user.
@@ -46,13 +46,29 @@ pub(super) fn verdict(answer: &Answer<'_>, sent: u64) -> Verdict {
         // Bytes that are not rows of this table.
         6 | 27 | 33 | 69 | 117 | 128 | 131 | 349 => Verdict::BisectOrPause,
         271 | 354 => Verdict::Uncompressed,
-        _ => by_status(answer),
+        // Of an unknown code, the table may be the cause, for example a materialized view beside it.
+        _ => match by_status(answer) {
+            Verdict::Bisect | Verdict::Dead => Verdict::BisectOrPause,
+            other => other,
+        },
+    }
+}
+
+/// The verdict about an answer without a code: the request succeeded, or a proxy answered, or the port is one of another protocol. Those
+/// know nothing of events, so none is given up because of them.
+fn without_code(answer: &Answer<'_>) -> Verdict {
+    match by_status(answer) {
+        Verdict::Bisect | Verdict::Dead => Verdict::Pause,
+        other => other,
     }
 }
 
 /// The code in words, with what an operator can do; `None` if there is nothing to say.
 pub(super) fn message(answer: &Answer<'_>) -> Option<String> {
-    let code = code_of(answer)?;
+    let Some(code) = code_of(answer) else {
+        let is_refusal = matches!(by_status(answer), Verdict::Bisect | Verdict::Dead) || answer.status == 404;
+        return is_refusal.then(|| ELSEWHERE.to_owned());
+    };
     let (name, remedy) = match code {
         16 => ("NO_SUCH_COLUMN_IN_TABLE", INIT),
         60 => ("UNKNOWN_TABLE", INIT),
