@@ -148,6 +148,26 @@ def test_reports_still_count_calls_whose_rows_alone_are_deleted(state):
     assert {by: own.report(by).to_dicts() for by in before} == before
 
 
+def test_sums_are_kept_of_old_calls_that_arrive_meanwhile(state):
+    """Reports that read packed calls would no longer have those whose rows are deleted before they are packed."""
+    own = fill(state, 9_000)
+    stop, meter = threading.Event(), taximeter.Meter(state_dir=state, linger_ms=0)
+
+    def write():
+        while not stop.is_set():
+            meter.track(provider="openai", model="gpt-4o", input_tokens=1, user="late", started_at=time.time() - 100 * DAY)
+            meter.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    own.prune("1d", keep_rollups=True)
+    stop.set()
+    writer.join()
+    meter.close()
+    assert own.report("user").total == own.report("model").total
+    assert own.check().faults == ()
+
+
 def test_retention_deletes_old_calls_when_new_ones_are_stored(state):
     own = fill(state)
     meter = taximeter.Meter(state_dir=state, linger_ms=0, retention="20d")
