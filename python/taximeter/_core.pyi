@@ -629,6 +629,21 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def sums_in_three_ways(self, by: Sequence[str], other: str) -> list[list[tuple[tuple[str | None, ...], tuple[Any, ...]]]]:
+        """Sum up all events at one moment, to compare what should agree.
+
+        Args:
+            by: Fields that the sums by hour have.
+            other: A field that they do not have.
+
+        Returns:
+            The rows of a report by `by`, those of a report by `by` and `other`, and the sums of the rows of calls. The rows have the
+            form of those of `report`.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
     def durations(
         self,
         what: str,

@@ -35,31 +35,37 @@ impl Reader {
         let mut connection = self.connection()?;
         // One transaction, so that blocks, sums and events are of the same moment.
         let transaction = connection.transaction()?;
-        let has_blocks = schema::has_blocks(&transaction)?;
-        let groups = Groups::new(&transaction, dimensions, has_blocks);
-        let watch = watch.as_deref();
-        let mut report = Report { connection: &transaction, dimensions, groups, sums: Vec::new(), has_blocks, watch };
-        let (first, last) = whole_hours(filter);
-        let cuts = cut_hours(dimensions, first, last);
-        if uses_hours(dimensions, filter) && first < last && cuts.len() <= MOST_CUTS && has_blocks {
-            let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
-            let mut next = first;
-            for cut in cuts {
-                report.add_hours(filter, next, cut)?;
-                let (since, until) = (hour(cut), hour(cut + 1));
-                report.add_calls(&Filter { since, until, ..filter.clone() })?;
-                next = cut + 1;
-            }
-            report.add_hours(filter, next, last)?;
-            for (since, until) in [(filter.since, hour(first)), (hour(last), filter.until)] {
-                if since.is_some() && until.is_some() && since < until {
-                    report.add_calls(&Filter { since, until, ..filter.clone() })?;
-                }
-            }
-        } else {
-            report.add_calls(filter)?;
-        }
+        let mut report = Report::new(&transaction, dimensions, watch.as_deref())?;
+        report.add(filter)?;
         page_of(&report.groups, &report.sums, page)
+    }
+
+    /// Sums all events by `fields` in three ways, at one moment: as reports by `fields`, as reports by another field, too, and from the
+    /// rows of the calls. `hourly` has `fields`, and not the other one.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn sums_in_three_ways(
+        &mut self,
+        fields: &[Dimension],
+        other: &Dimension,
+    ) -> Result<[ReportPage; 3], LedgerError> {
+        self.refresh()?;
+        let watch = self.watched_by();
+        let mut connection = self.connection()?;
+        let transaction = connection.transaction()?;
+        let more: Vec<_> = fields.iter().chain([other]).cloned().collect();
+        let all = Filter::default();
+        let sums = |dimensions, are_rows: bool| {
+            let mut report = Report::new(&transaction, dimensions, watch.as_deref())?;
+            if are_rows {
+                report.add_events(&all, None)?
+            } else {
+                report.add(&all)?
+            }
+            page_of(&report.groups, &report.sums, Page::default())
+        };
+        Ok([sums(fields, false)?, sums(&more, false)?, sums(fields, true)?])
     }
 }
 
@@ -73,7 +79,42 @@ struct Report<'c> {
     watch: Option<&'c Watch>,
 }
 
-impl Report<'_> {
+impl<'c> Report<'c> {
+    fn new(
+        connection: &'c Connection,
+        dimensions: &'c [Dimension],
+        watch: Option<&'c Watch>,
+    ) -> Result<Self, LedgerError> {
+        let has_blocks = schema::has_blocks(connection)?;
+        let groups = Groups::new(connection, dimensions, has_blocks);
+        Ok(Self { connection, dimensions, groups, sums: Vec::new(), has_blocks, watch })
+    }
+
+    /// Adds the events of the filter: whole hours from `hourly` if that has all fields, else calls.
+    fn add(&mut self, filter: &Filter) -> Result<(), LedgerError> {
+        let (first, last) = whole_hours(filter);
+        let cuts = cut_hours(self.dimensions, first, last);
+        let uses_hours = uses_hours(self.dimensions, filter) && first < last && cuts.len() <= MOST_CUTS;
+        if !uses_hours || !self.has_blocks {
+            return self.add_calls(filter);
+        }
+        let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
+        let mut next = first;
+        for cut in cuts {
+            self.add_hours(filter, next, cut)?;
+            let (since, until) = (hour(cut), hour(cut + 1));
+            self.add_calls(&Filter { since, until, ..filter.clone() })?;
+            next = cut + 1;
+        }
+        self.add_hours(filter, next, last)?;
+        for (since, until) in [(filter.since, hour(first)), (hour(last), filter.until)] {
+            if since.is_some() && until.is_some() && since < until {
+                self.add_calls(&Filter { since, until, ..filter.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
     fn add_hours(&mut self, filter: &Filter, first: u64, last: u64) -> Result<(), LedgerError> {
         if first >= last {
             return Ok(());

@@ -195,6 +195,18 @@ impl PyLedger {
         py_report(py, found)
     }
 
+    #[doc = stub_doc!("LedgerReader.sums_in_three_ways")]
+    fn sums_in_three_ways<'py>(
+        &self,
+        py: Python<'py>,
+        by: Vec<String>,
+        other: String,
+    ) -> PyResult<Vec<Vec<PyRow<'py>>>> {
+        let (fields, other) = (dimensions(&by, HashMap::new())?, Dimension::parse(&other)?);
+        let found = self.with(py, |reader| reader.sums_in_three_ways(&fields, &other))?;
+        found.into_iter().map(|page| Ok(py_report(py, page)?.0)).collect()
+    }
+
     #[doc = stub_doc!("LedgerReader.durations")]
     #[pyo3(signature = (what, by, since, until, conditions, parts, fractions))]
     #[expect(clippy::too_many_arguments, reason = "a filter is three of them")]

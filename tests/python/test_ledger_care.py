@@ -346,6 +346,25 @@ def test_a_compacted_ledger_is_smaller_and_the_same(tmp_path):
     assert list(own.events()) == events and source.stat().st_size == after
 
 
+def test_sums_agree_while_a_program_writes(tmp_path):
+    source, stop = fill(tmp_path / "state", 300), threading.Event()
+    meter = taximeter.Meter(state_dir=tmp_path / "state", linger_ms=0)
+
+    def write():
+        while not stop.is_set():
+            meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        faults = [taximeter.Ledger(source).check().faults for _ in range(5)]
+    finally:
+        stop.set()
+        writer.join()
+        meter.close()
+    assert faults == [()] * 5
+
+
 def test_sums_that_do_not_agree_with_the_calls_are_found(tmp_path):
     source = fill(tmp_path / "state", 300)
     own = taximeter.Ledger(source)

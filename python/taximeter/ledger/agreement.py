@@ -4,39 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from .. import _core
 from ..table import EXACT
-
-if TYPE_CHECKING:
-    from .reader import Ledger
-    from .report import Row
 
 __all__ = ["disagreements"]
 
 _FIELDS: Final = ("provider", "model", "operation", "status", "cost_status")
-_SQL: Final = (
-    "SELECT provider, model, operation, status, cost_status, count(*), sum(input_tokens), sum(output_tokens), "
-    "decimal_sum(cost_usd) FROM events GROUP BY 1, 2, 3, 4, 5"
-)
+_OTHER: Final = "usage_status"
+"""A field that the sums by hour do not have, so that a report reads the calls."""
 
 _Sums = dict[tuple[str, ...], tuple[int, int, int, Decimal]]
 
 
-def disagreements(own: Ledger) -> list[str]:
+def disagreements(reader: _core.LedgerReader) -> list[str]:
     """Return what does not agree: the sums by hour, the packed calls, and the rows of calls.
 
-    Reports may count more calls than there are rows, because `prune` can keep the sums of calls that it deletes.
+    All are of the same moment, whatever programs write meanwhile. Reports may count more calls than there are rows, because `prune`
+    can keep the sums of calls that it deletes.
 
     Raises:
         LedgerError: The ledger cannot be read.
     """
-    # Without another field, reports read the sums by hour; with one, the calls.
-    by_hour = _of_rows(own.report(_FIELDS))
-    by_call = _of_rows(own.report((*_FIELDS, "usage_status")))
-    stored: _Sums = {
-        tuple(map(str, row[:5])): (row[5], row[6], row[7], Decimal(row[8] or 0)) for row in own.query(_SQL, timeout=None)
-    }
+    by_hour, by_call, stored = map(_of_rows, reader.sums_in_three_ways(_FIELDS, _OTHER))
     faults = [
         f"{_named(key)}: the sums by hour are {_shown(by_hour.get(key))}, those of the calls {_shown(by_call.get(key))}"
         for key in sorted(by_hour.keys() | by_call.keys())
@@ -50,12 +41,12 @@ def disagreements(own: Ledger) -> list[str]:
     return faults
 
 
-def _of_rows(rows: Iterable[Row]) -> _Sums:
+def _of_rows(rows: Iterable[tuple[tuple[str | None, ...], tuple[Any, ...]]]) -> _Sums:
     sums: _Sums = {}
-    for row in rows:
-        key = tuple(row.key[name] or "" for name in _FIELDS)
+    for values, (more_calls, _, _, more_read, more_written, *_, more_cost, _) in rows:
+        key = tuple(value or "" for value in values[: len(_FIELDS)])
         calls, read, written, cost = sums.get(key, (0, 0, 0, Decimal(0)))
-        sums[key] = (calls + row.calls, read + row.input_tokens, written + row.output_tokens, EXACT.add(cost, row.cost_usd))
+        sums[key] = (calls + more_calls, read + more_read, written + more_written, EXACT.add(cost, more_cost))
     return sums
 
 

@@ -339,7 +339,7 @@ class Ledger(Care):
         found = checked(_core.ledger_check(self.path, True, timeout, progress))
         if found.faults or not found.is_complete:
             return found
-        return found._replace(faults=tuple(disagreements(self)))
+        return found._replace(faults=tuple(disagreements(_core.LedgerReader(self.path))))
 
     def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
         """Yield the last events, then new ones as they arrive, without end.
