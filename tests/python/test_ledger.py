@@ -208,6 +208,23 @@ def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
         ledger.report("model", until="whenever")
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda own: own.newest(-1), "count: -1 is negative"),
+        (lambda own: own.last(10**30), "count: 10+ is not a number of rows"),
+        (lambda own: own.highest("cost_usd", 1, offset=1.5), "offset: 1.5 is not a number of rows"),
+        (lambda own: own.report(limit=10**30), "limit: 10+ is not a number of rows"),
+        (lambda own: own.report(sort=5), "sort: 5 is not the name of a field"),
+        (lambda own: own.report(where={"team": ["a"] * 40_000}), "where: team: there are 40,000 values"),
+        (lambda own: own.report(where={"team": "\udcff"}), "where: team: .* is not a valid Unicode text"),
+    ],
+)
+def test_arguments_that_sqlite_cannot_take_are_named(filled, ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(filled[0])
+
+
 def test_moments_have_several_forms():
     day = 1_793_491_200_000_000_000
     utc = datetime(2026, 11, 1, tzinfo=timezone.utc)

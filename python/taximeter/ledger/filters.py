@@ -50,6 +50,8 @@ Condition = str | int | float | Decimal | None | Sequence[str | None] | Not | Li
 """A value that the field has, several of which it has one, or another comparison. `None` is an absent value."""
 Where = Mapping[str, Condition] | Sequence[tuple[str, Condition]]
 """Conditions by field. A sequence of pairs may name a field several times; a call meets all of them."""
+_MOST_VALUES = 10_000
+"""SQLite takes 32,766 values in a statement, and the same conditions may be in it several times."""
 _SIGNS = {Not: "!=", Like: "~", Above: ">", Below: "<"}
 
 
@@ -97,12 +99,20 @@ def _pairs(where: Where | None) -> Iterator[tuple[str, Condition]]:
 
 def _values(name: str, value: object) -> list[str | None]:
     several = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    if len(several) > _MOST_VALUES:
+        raise ValueError(f"where: {name}: there are {len(several):,} values, and the most are {_MOST_VALUES:,}; ask several times")
     return [_text(name, one) for one in several]
 
 
 def _text(name: str, value: object) -> str | None:
     match value:
-        case None | str():
+        case None:
+            return None
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"where: {name}: {value!r} is not a valid Unicode text, and no call has it") from None
             return value
         case bool():
             return str(value)

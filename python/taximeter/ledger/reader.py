@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
+from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "Percentiles"]
 
 _PAGE: Final = 1000
+_MOST_ROWS: Final = 2**62
+"""More than a file can have, and few enough for the numbers of SQLite."""
 
 
 _DURATIONS: Final = ("latency_ms", "ttft_ms")
@@ -42,11 +45,29 @@ def _check_page(names: Sequence[str], sort: str | None, limit: int | None, offse
     Raises:
         ValueError: One of them is invalid. The message names it.
     """
+    if sort is not None and not isinstance(sort, str):
+        raise ValueError(f"sort: {sort!r} is not the name of a field")
     if sort is not None and sort.removeprefix("-") not in (known := (*names, *SUMS)):
         raise ValueError(f"sort: {sort.removeprefix('-')!r} is not a field of the report; it has {', '.join(known)}")
     for name, value in (("limit", limit), ("offset", offset)):
-        if value is not None and value < 0:
-            raise ValueError(f"{name}: {value!r} is negative; it is a number of rows")
+        if value is not None:
+            _check_count(name, value)
+
+
+def _check_count(name: str, value: int) -> None:
+    """Check a number of rows.
+
+    Raises:
+        ValueError: It is not one. The message names it.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        number = _MOST_ROWS + 1
+    if number > _MOST_ROWS:
+        raise ValueError(f"{name}: {value!r} is not a number of rows: a whole number from 0")
+    if number < 0:
+        raise ValueError(f"{name}: {value!r} is negative; it is a number of rows")
 
 
 class Percentiles(NamedTuple):
@@ -374,6 +395,7 @@ class Ledger(Care):
         where: Where | None = None,
     ) -> list[Event]:
         """Return the events that began last, the newest first. For the filters, see `report`."""
+        _check_count("count", count)
         self._bring_up_to_date()
         return [json.loads(event) for event in self._reader.newest(*Selection.of(since, until, where, self.timezone), count)]
 
@@ -401,6 +423,8 @@ class Ledger(Care):
             ValueError: The measure or a field is unknown, or a moment is invalid.
             LedgerError: The ledger cannot be read.
         """
+        _check_count("count", count)
+        _check_count("offset", offset)
         self._bring_up_to_date()
         chosen = Selection.of(since, until, where, self.timezone)
         return [json.loads(event) for event in self._reader.highest(*chosen, measure, count, offset)]
@@ -441,6 +465,7 @@ class Ledger(Care):
 
     def last(self, count: int) -> list[Event]:
         """Return the last events in order of arrival."""
+        _check_count("count", count)
         self._bring_up_to_date()
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
