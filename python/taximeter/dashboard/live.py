@@ -88,6 +88,7 @@ class Stream:
         self._is_open = True
         self._is_full = False
         self._is_behind = False
+        self._has_all = False
 
     def __iter__(self) -> Stream:
         return self
@@ -102,7 +103,7 @@ class Stream:
                 if left_out := self._left_out():
                     return f"event: left-out\nid: {self._after}\ndata: {left_out}\n\n".encode()
                 begin = self._after
-                events, self._after = self._source.arrivals(begin, _MOST, where=self._where)
+                events, self._after = ((), begin) if self._has_all else self._source.arrivals(begin, _MOST, where=self._where)
             except LedgerError as error:
                 # The reader connects again.
                 log.warning("taximeter's dashboard ends a live stream: %s", error)
@@ -122,10 +123,11 @@ class Stream:
         raise StopIteration
 
     def _left_out(self) -> int:
-        """Skip calls if the stream is far behind. Return how many."""
+        """Skip calls if the stream is far behind. Return how many. Note whether the ledger has new ones at all."""
         if self._after is None or not self._source.is_file:
             return 0
         _, last = self._source.arrivals(None)
+        self._has_all = last == self._after
         if last - self._after <= _MOST_BEHIND:
             return 0
         before, self._after, self._skipped = self._after, last - _NEWEST, 0
