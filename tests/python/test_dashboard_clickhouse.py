@@ -160,7 +160,7 @@ def test_live_calls_arrive_once_and_in_order_across_a_reconnect(both, monkeypatc
     monkeypatch.setattr(remote._dashboard._live, "every", 0.02)
     # No batch waits that long here.
     monkeypatch.setattr(reader, "_SETTLED_MS", 2_000)
-    stream = get(remote, "/api/v1/live")
+    stream = get(remote, "/api/v1/live?where=model%3Dlive")
     last, found = read(stream, 1)
     assert found == []
     for number in range(40):
@@ -168,7 +168,7 @@ def test_live_calls_arrive_once_and_in_order_across_a_reconnect(both, monkeypatc
     assert meter.flush(60).pending == 0
     last, first = read(stream, 15, last)
     stream.close()
-    stream = get(remote, "/api/v1/live", **{"Last-Event-ID": last})
+    stream = get(remote, "/api/v1/live?where=model%3Dlive", **{"Last-Event-ID": last})
     _, second = read(stream, 25, last)
     stream.close()
     assert first + second == list(range(40))
