@@ -149,7 +149,7 @@ def test_reports_still_count_calls_whose_rows_alone_are_deleted(state):
 
 
 def test_sums_are_kept_of_old_calls_that_arrive_meanwhile(state):
-    """Reports that read packed calls would no longer have those whose rows are deleted before they are packed."""
+    # Reports that read packed calls would no longer have those whose rows are deleted before they are packed.
     own = fill(state, 9_000)
     stop, meter = threading.Event(), taximeter.Meter(state_dir=state, linger_ms=0)
 
