@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import json
 import socket
 import threading
+import time
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +18,14 @@ import taximeter
 from dashboard_server import TOKEN, Events, ask, call_app, refused, serving
 from taximeter import dashboard
 from taximeter.dashboard.panels import PANELS
-from taximeter.dashboard.server import own_token
+from taximeter.dashboard.server import Server, own_token
+
+
+class Refusing:
+    """A socket that cannot accept a connection."""
+
+    def accept(self):
+        raise OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +66,36 @@ def test_what_is_no_request_is_answered_with_the_same_headers(server, request_li
     assert b"default-src 'none'" in head
     assert b"Python" not in head
     assert b"garbage" not in body
+
+
+def test_connections_that_send_nothing_are_limited(path):
+    def is_answered(server) -> bool:
+        try:
+            return ask(server, "/healthz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    with serving(path) as server:
+        server.places = threading.BoundedSemaphore(3)
+        silent = [socket.create_connection(("127.0.0.1", server.server_port), timeout=30) for _ in range(3)]
+        # Connections are accepted in their order, so this one is the fourth.
+        assert not is_answered(server)
+        silent[0].close()
+        deadline = time.monotonic() + 60
+        while not is_answered(server):
+            assert time.monotonic() < deadline
+        for connection in silent:
+            connection.close()
+
+
+def test_a_server_without_descriptors_waits_before_it_tries_again(path, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("taximeter.dashboard.server.time", SimpleNamespace(sleep=pauses.append))
+    with Server(lambda: taximeter.Ledger(path), TOKEN) as server, monkeypatch.context() as during:
+        during.setattr(server, "socket", Refusing())
+        with pytest.raises(OSError, match="Too many open files"):
+            server.get_request()
+    assert pauses
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example", "", "127.0.0.1@evil.example"])

@@ -6,6 +6,8 @@ import os
 import secrets
 import selectors
 import socket
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +27,10 @@ __all__ = ["Server", "own_token"]
 
 _IDLE: Final = 30
 """Seconds that a connection may stay silent."""
+_MOST_CONNECTIONS: Final = 256
+"""Connections at once; more are closed. They would take the descriptors that reading the ledger needs."""
+_PAUSE: Final = 0.1
+"""Seconds until the next attempt to accept a connection when there are no descriptors."""
 _LEAST_TOKEN: Final = 20
 """The fewest characters of a token."""
 
@@ -131,6 +137,7 @@ class Server(ThreadingMixIn, WSGIServer):
         redact: Collection[str] = (),
     ) -> None:
         super().__init__((host, port), _RequestHandler)
+        self.places = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.access = Access(self.server_port, token, hosts)
         self._dashboard = Dashboard(
             ledger, access=self.access, budgets=budgets, processes=processes, metrics_by=metrics_by, redact=redact
@@ -140,6 +147,33 @@ class Server(ThreadingMixIn, WSGIServer):
     def _named(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         # Otherwise the header has the version of Python.
         return self._dashboard(environ, lambda status, headers: start_response(status, [*headers, ("Server", "taximeter")]))
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection."""
+        try:
+            return super().get_request()
+        except OSError:
+            # The connection stays in the queue, so without a pause the loop would try again at once, for ever.
+            time.sleep(_PAUSE)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, or close it if there are too many."""
+        if not self.places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection, and make place for another one."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.places.release()
 
     def address(self) -> str:
         """Return an address that admits one browser, with a new code."""
