@@ -33,6 +33,8 @@ class Column(NamedTuple):
     """Whether its cells are texts, which are aligned left and may be cut in the middle. Numbers are never cut."""
     rank: int = 0
     """Of two columns that do not fit, the one with the higher rank is left out first. Rank 0 always stays."""
+    is_whole: bool = False
+    """Whether its texts are not cut, as a bar would show another value."""
 
 
 def display_width(text: str) -> int:
@@ -133,7 +135,7 @@ def _fit(columns: Sequence[Column], width: int | None, least: int) -> list[int] 
     widths = [max(map(display_width, column.cells)) for column in columns]
     if width is None:
         return widths
-    texts = [index for index, column in enumerate(columns) if column.is_text]
+    texts = [index for index, column in enumerate(columns) if column.is_text and not (column.is_whole and least > 1)]
     for _ in range(sum(widths) + len(_GAP) * (len(widths) - 1) - width):
         widest = max(texts, key=widths.__getitem__, default=None)
         if widest is None or widths[widest] <= least:

@@ -54,7 +54,7 @@ fn write_double(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Writes microseconds as milliseconds, with the digits of the nearest double.
-fn write_milliseconds(out: &mut Vec<u8>, us: u64) {
+pub(crate) fn write_milliseconds(out: &mut Vec<u8>, us: u64) {
     /// A double has 15 exact decimal digits. Longer numbers are rounded.
     const EXACT: u64 = 1_000_000_000_000_000;
     if us >= EXACT {

@@ -186,8 +186,7 @@ fn distinct_texts(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), LedgerError> {
     let (count, rest) = bytes.split_first_chunk::<4>().ok_or(LedgerError::BadBlock)?;
     let size = (u32::from_le_bytes(*count) as usize).checked_mul(4).filter(|size| *size > 0);
     let (texts, rest) = size.and_then(|size| rest.split_at_checked(size)).ok_or(LedgerError::BadBlock)?;
-    let word = |word: &[u8]| word.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-    Ok((texts.chunks_exact(4).map(word).collect(), rest))
+    Ok((texts.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect(), rest))
 }
 
 /// The blocks of a file, in the order of sequence numbers.

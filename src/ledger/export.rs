@@ -1,21 +1,19 @@
 //! Writes events as JSON lines or CSV, in blocks.
 
-use std::io::Write;
-
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
-use serde::de::IgnoredAny;
 use serde_json::value::Value as Json;
 
+use super::block::covered;
+use super::cells::{Clock, Kind, cell, csv_value, json_value, write_counts};
+use super::encoded::Encoded;
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::reader::Reader;
-use super::rows::Columns as Source;
-use crate::event::json::time_text;
-
-/// The characters with which a spreadsheet lets a formula begin.
-const FORMULA: &[u8] = b"=+-@\t\r";
-const NANOSECONDS: u64 = 1_000_000_000;
+use super::rows::{Columns as Source, Field};
+use super::schema;
+use super::texts::ABSENT;
+use crate::event::json::write_milliseconds;
 
 /// The form of exported events.
 #[derive(Clone, Debug)]
@@ -31,37 +29,17 @@ pub enum Format {
     },
 }
 
-/// How the values of a column are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The number of the row, which is not written.
-    Sequence,
-    Time,
-    Flag,
-    /// Names by comma, which become a list.
-    Names,
-    /// A text with JSON in it.
-    Nested,
-    /// Written even if it is absent.
-    Cost,
-    Plain,
-}
-
-impl Kind {
-    fn of(column: &str) -> Self {
-        match column {
-            "seq" => Self::Sequence,
-            "started_at" => Self::Time,
-            "batch" => Self::Flag,
-            "cost_notes" => Self::Names,
-            "usage" | "provider_usage" | "tags" => Self::Nested,
-            "cost_usd" => Self::Cost,
-            _ => Self::Plain,
+impl Format {
+    /// A number below 4 that differs where texts are written differently.
+    fn code(&self) -> u64 {
+        match self {
+            Self::JsonLines => 0,
+            Self::Csv { is_raw, .. } => 1 + u64::from(*is_raw),
         }
     }
 }
 
-/// A column of the statement, and what is written before its value.
+/// A column, and what is written before its value.
 struct Column {
     index: usize,
     kind: Kind,
@@ -87,32 +65,59 @@ impl Reader {
     /// If the file cannot be read.
     pub fn export(&mut self, filter: &Filter, format: &Format, after: i64, limit: usize) -> Result<Block, LedgerError> {
         self.refresh()?;
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let of = self.files() << 2 | format.code();
+        let block = self.export_with(&mut encoded, of, filter, format, after, limit);
+        if block.is_ok() {
+            self.encoded = encoded;
+        }
+        block
+    }
+
+    /// At most `limit` events after a sequence number, in order of arrival, each as a JSON object, and the sequence number of the last one.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
+        let block = self.export(filter, &Format::JsonLines, after, limit)?;
+        let lines = String::from_utf8_lossy(&block.bytes);
+        Ok((lines.lines().map(str::to_owned).collect(), block.last))
+    }
+
+    fn export_with(
+        &mut self,
+        encoded: &mut Encoded,
+        of: u64,
+        filter: &Filter,
+        format: &Format,
+        after: i64,
+        limit: usize,
+    ) -> Result<Block, LedgerError> {
         let mut connection = self.connection()?;
-        // One transaction, so that rows and their texts are of the same moment.
+        // One transaction, so that blocks, rows and their texts are of the same moment.
         let connection = connection.transaction()?;
-        let source = Source::of(&connection, None)?;
-        let mut values = Vec::new();
-        let clause = source.clause(&connection, filter, &mut values)?;
-        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
-        let query = format!("SELECT {} FROM {}{clause}{joint} seq > ? ORDER BY seq LIMIT ?", source.list, source.table);
-        values.extend([after, i64::try_from(limit).unwrap_or(i64::MAX)].map(Value::Integer));
-        let mut statement = connection.prepare(&query)?;
-        let sequence = source.names.iter().position(|name| name == "seq");
-        let mut encoder = Encoder::new(source, format);
+        encoded.begin(&connection, of)?;
         let mut block = Block { last: after, ..Block::default() };
-        let mut rows = statement.query(params_from_iter(values))?;
-        while let Some(row) = rows.next()? {
-            if let Some(sequence) = sequence {
-                block.last = row.get(sequence)?;
+        let mut from = after;
+        if schema::has_calls(&connection)? {
+            let covered = covered(&connection)?;
+            if after < covered {
+                let source = Source::of_blocks(&connection, after)?;
+                Encoder::new(source, format, encoded).page(&connection, filter, (after, covered), limit, &mut block)?;
+                from = covered;
             }
-            encoder.row(&connection, row, &mut block.bytes)?;
-            block.events += 1;
+        }
+        let left = limit.saturating_sub(block.events as usize);
+        // The calls after them are in no block.
+        if left > 0 {
+            let source = Source::of(&connection, None)?;
+            Encoder::new(source, format, encoded).page(&connection, filter, (from, i64::MAX), left, &mut block)?;
         }
         Ok(block)
     }
 }
 
-struct Encoder {
+struct Encoder<'e> {
     source: Source,
     /// `None` for a column of CSV that the ledger does not have.
     columns: Vec<Option<Column>>,
@@ -120,10 +125,11 @@ struct Encoder {
     is_raw: bool,
     clock: Clock,
     cell: Vec<u8>,
+    encoded: &'e mut Encoded,
 }
 
-impl Encoder {
-    fn new(source: Source, format: &Format) -> Self {
+impl<'e> Encoder<'e> {
+    fn new(source: Source, format: &Format, encoded: &'e mut Encoded) -> Self {
         let names = &source.names;
         let column = |name: &String, index: usize| Column {
             index,
@@ -145,23 +151,76 @@ impl Encoder {
             Format::JsonLines => (false, true),
             Format::Csv { is_raw, .. } => (true, *is_raw),
         };
-        Self { source, columns, is_csv, is_raw, clock: Clock::default(), cell: Vec::new() }
+        Self { source, columns, is_csv, is_raw, clock: Clock::default(), cell: Vec::new(), encoded }
     }
 
-    fn row(&mut self, connection: &Connection, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
-        if self.is_csv { self.csv(connection, row, out) } else { self.json(connection, row, out) }
+    /// Writes the events after a sequence number up to another one: at most `limit`.
+    fn page(
+        &mut self,
+        connection: &Connection,
+        filter: &Filter,
+        (after, end): (i64, i64),
+        limit: usize,
+        block: &mut Block,
+    ) -> Result<(), LedgerError> {
+        let mut values = Vec::new();
+        let clause = self.source.clause(connection, filter, &mut values)?;
+        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+        let (list, table) = (&self.source.list, self.source.table);
+        let query = format!("SELECT {list} FROM {table}{clause}{joint} seq > ? AND seq <= ? ORDER BY seq LIMIT ?");
+        values.extend([after, end, i64::try_from(limit).unwrap_or(i64::MAX)].map(Value::Integer));
+        let mut statement = connection.prepare(&query)?;
+        let sequence = self.source.names.iter().position(|name| name == "seq");
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if let Some(sequence) = sequence {
+                block.last = row.get(sequence)?;
+            }
+            self.source.begin(connection, row)?;
+            if self.is_csv {
+                self.csv(connection, row, &mut block.bytes)
+            } else {
+                self.json(connection, row, &mut block.bytes)
+            }?;
+            block.events += 1;
+        }
+        Ok(())
     }
 
     fn json(&mut self, connection: &Connection, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
         let begin = out.len();
-        for column in self.columns.iter().flatten() {
-            let value = self.source.value(connection, row, column.index)?;
-            if value != ValueRef::Null {
-                out.extend_from_slice(&column.key);
-                json_value(column.kind, value, &mut self.clock, out);
-            } else if column.kind == Kind::Cost {
-                out.extend_from_slice(&column.key);
-                out.extend_from_slice(b"null");
+        for (place, column) in self.columns.iter().enumerate() {
+            let Some(column) = column else { continue };
+            match self.source.field(row, column.index)? {
+                Field::Value(ValueRef::Null) if column.kind == Kind::Cost => {
+                    out.extend_from_slice(&column.key);
+                    out.extend_from_slice(b"null");
+                }
+                Field::Value(ValueRef::Null) | Field::Text { number: ABSENT, is_required: false } => {}
+                Field::Value(value) => {
+                    out.extend_from_slice(&column.key);
+                    json_value(column.kind, value, &mut self.clock, out);
+                }
+                Field::Text { number: ABSENT, is_required: true } => {
+                    out.extend_from_slice(&column.key);
+                    out.extend_from_slice(b"\"\"");
+                }
+                Field::Text { number, .. } => {
+                    let clock = &mut self.clock;
+                    let encode = |text: &str, out: &mut Vec<u8>| {
+                        out.extend_from_slice(&column.key);
+                        json_value(column.kind, ValueRef::Text(text.as_bytes()), clock, out);
+                    };
+                    self.encoded.write(connection, place, number, encode, out)?;
+                }
+                Field::Microseconds(us) => {
+                    out.extend_from_slice(&column.key);
+                    write_milliseconds(out, us);
+                }
+                Field::Counts(counts) => {
+                    out.extend_from_slice(&column.key);
+                    write_counts(&counts, out);
+                }
             }
         }
         // The comma before the first key.
@@ -179,141 +238,25 @@ impl Encoder {
                 out.push(b',');
             }
             let Some(column) = column else { continue };
-            match (column.kind, self.source.value(connection, row, column.index)?) {
-                (_, ValueRef::Null) => {}
-                (Kind::Time, ValueRef::Integer(ns)) => self.clock.write(ns.max(0) as u64, out),
-                (Kind::Flag, ValueRef::Integer(flag)) => {
-                    out.extend_from_slice(if flag == 0 { b"False" } else { b"True" });
+            match self.source.field(row, column.index)? {
+                Field::Value(value) => csv_value(column.kind, value, self.is_raw, &mut self.clock, &mut self.cell, out),
+                Field::Text { number: ABSENT, .. } => {}
+                Field::Text { number, .. } => {
+                    let (is_raw, clock, scratch) = (self.is_raw, &mut self.clock, &mut self.cell);
+                    let encode = |text: &str, out: &mut Vec<u8>| {
+                        csv_value(column.kind, ValueRef::Text(text.as_bytes()), is_raw, clock, scratch, out);
+                    };
+                    self.encoded.write(connection, place, number, encode, out)?;
                 }
-                (Kind::Plain | Kind::Cost, ValueRef::Text(text)) => cell(text, self.is_raw, out),
-                (Kind::Names | Kind::Nested, value) => {
+                Field::Microseconds(us) => write_milliseconds(out, us),
+                Field::Counts(counts) => {
                     self.cell.clear();
-                    json_value(column.kind, value, &mut self.clock, &mut self.cell);
+                    write_counts(&counts, &mut self.cell);
                     cell(&self.cell, self.is_raw, out);
                 }
-                (kind, value) => json_value(kind, value, &mut self.clock, out),
             }
         }
         out.push(b'\n');
         Ok(())
-    }
-}
-
-fn json_value(kind: Kind, value: ValueRef<'_>, clock: &mut Clock, out: &mut Vec<u8>) {
-    match (kind, value) {
-        (Kind::Time, ValueRef::Integer(ns)) => {
-            out.push(b'"');
-            clock.write(ns.max(0) as u64, out);
-            out.push(b'"');
-        }
-        (Kind::Flag, ValueRef::Integer(flag)) => out.extend_from_slice(if flag == 0 { b"false" } else { b"true" }),
-        (Kind::Names, ValueRef::Text(names)) => {
-            let names: Json = String::from_utf8_lossy(names).split(',').collect();
-            write_json(&names, out);
-        }
-        (Kind::Nested, ValueRef::Text(text)) => nested(text, out),
-        (_, ValueRef::Integer(number)) => write_json(&number, out),
-        (_, ValueRef::Real(number)) => write_json(&number, out),
-        (_, ValueRef::Text(text)) => match std::str::from_utf8(text) {
-            Ok(text) => write_json(text, out),
-            Err(_) => write_json(&*String::from_utf8_lossy(text), out),
-        },
-        (_, ValueRef::Null | ValueRef::Blob(_)) => out.extend_from_slice(b"null"),
-    }
-}
-
-/// Writes a value. Writing into memory does not fail, and these values have no keys that could be invalid.
-fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let _ = serde_json::to_writer(out, value);
-}
-
-/// Writes a stored JSON text as it is, if it is one and has no line breaks. Other tools may have written something else.
-fn nested(text: &[u8], out: &mut Vec<u8>) {
-    let is_one_line = text.iter().all(|byte| *byte >= b' ');
-    if is_one_line && std::str::from_utf8(text).is_ok() && serde_json::from_slice::<IgnoredAny>(text).is_ok() {
-        out.extend_from_slice(text);
-    } else {
-        write_json(&serde_json::from_slice::<Json>(text).unwrap_or(Json::Null), out);
-    }
-}
-
-/// Writes a text as a cell of CSV: safe for a terminal and a spreadsheet, unless it is to stay as it is.
-fn cell(text: &[u8], is_raw: bool, out: &mut Vec<u8>) {
-    let begin = out.len();
-    if !is_raw && text.first().is_some_and(|first| FORMULA.contains(first)) {
-        out.push(b'\'');
-    }
-    if is_raw || text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        match std::str::from_utf8(text) {
-            Ok(_) => out.extend_from_slice(text),
-            Err(_) => out.extend_from_slice(String::from_utf8_lossy(text).as_bytes()),
-        }
-    } else {
-        String::from_utf8_lossy(text).chars().for_each(|character| printable(character, out));
-    }
-    if out[begin..].iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
-        let plain = out.split_off(begin);
-        out.push(b'"');
-        for byte in plain {
-            if byte == b'"' {
-                out.push(b'"');
-            }
-            out.push(byte);
-        }
-        out.push(b'"');
-    }
-}
-
-/// Writes a character, or an escape such as `\x1b` if it is not printable: as `taximeter.sanitize.printable`.
-fn printable(character: char, out: &mut Vec<u8>) {
-    let code = u32::from(character);
-    let is_printable = match character {
-        ' '..='~' => true,
-        '\0'..='\u{a0}' => false,
-        // As part of a text, marks that combine with the character before are not escaped.
-        _ => {
-            let mut buffer = [b'.', 0, 0, 0, 0];
-            let length = 1 + character.encode_utf8(&mut buffer[1..]).len();
-            let text = std::str::from_utf8(&buffer[..length]).unwrap_or_default();
-            text.escape_debug().nth(1) != Some('\\')
-        }
-    };
-    let mut utf8 = [0; 4];
-    let _ = match character {
-        _ if is_printable => out.write(character.encode_utf8(&mut utf8).as_bytes()).map(drop),
-        '\n' => out.write_all(b"\\n"),
-        '\r' => out.write_all(b"\\r"),
-        '\t' => out.write_all(b"\\t"),
-        _ if code <= 0xff => write!(out, "\\x{code:02x}"),
-        _ if code <= 0xffff => write!(out, "\\u{code:04x}"),
-        _ => write!(out, "\\U{code:08x}"),
-    };
-}
-
-/// Writes times. Neighbours have most digits in common.
-#[derive(Default)]
-struct Clock {
-    second: Option<u64>,
-    text: Vec<u8>,
-}
-
-impl Clock {
-    fn write(&mut self, unix_ns: u64, out: &mut Vec<u8>) {
-        let second = unix_ns / NANOSECONDS;
-        if self.second != Some(second) {
-            self.second = Some(second);
-            self.text = time_text(second * NANOSECONDS).into_bytes();
-            // Without the fraction.
-            self.text.truncate(20);
-        }
-        out.extend_from_slice(&self.text);
-        let mut digits = [b'0'; 9];
-        let mut rest = unix_ns % NANOSECONDS;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&digits);
-        out.push(b'Z');
     }
 }

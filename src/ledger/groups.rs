@@ -128,6 +128,18 @@ impl<'c> Groups<'c> {
         if varying.is_empty() {
             return Ok(vec![self.group(&key); block.calls]);
         }
+        if let ([(dimension, values)], Rows::All(_)) = (&varying[..], rows)
+            && !matches!(dimensions[*dimension], Dimension::Time(_))
+        {
+            // Each of these values occurs. Of the parts of time between the first and the last, some may not.
+            let groups: Vec<u32> = (values.values.iter())
+                .map(|value| {
+                    key[*dimension] = *value;
+                    self.group(&key)
+                })
+                .collect();
+            return Ok(values.rows.iter().map(|row| groups[*row as usize]).collect());
+        }
         let size = varying.iter().try_fold(1_usize, |size, (_, values)| size.checked_mul(values.values.len()));
         let mut found = vec![0; block.calls];
         let mut table = vec![u32::MAX; size.filter(|size| *size <= TABLE).unwrap_or(0)];

@@ -6,14 +6,17 @@
 //!
 //! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
+mod addends;
 mod answer;
 mod arrow;
 mod backup;
 mod block;
+mod cells;
 mod check;
 mod column;
 mod deleted;
 mod dimension;
+mod encoded;
 mod error;
 mod export;
 mod file;
@@ -41,6 +44,7 @@ mod spend;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod unpacked;
 mod upgrade;
 mod watch;
 mod writer;

@@ -8,9 +8,9 @@ use rusqlite::{Connection, OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
 use super::dimension::HOUR_NS;
+use super::encoded::Encoded;
 use super::error::LedgerError;
 use super::file::LedgerFile;
-use super::filter::Filter;
 use super::lease::{InUse, Leased};
 use super::record::Record;
 use super::schema;
@@ -28,6 +28,8 @@ pub struct Reader {
     files: u64,
     /// What may stop statements.
     watch: Option<Arc<Watch>>,
+    /// Texts that the last export wrote. The next page needs most of them again.
+    pub(super) encoded: Encoded,
 }
 
 enum Open {
@@ -76,7 +78,8 @@ impl Reader {
     /// # Errors
     /// If the file is not a ledger, was created by a newer version, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let mut reader = Self { path: path.to_owned(), open: None, last: None, files: 0, watch: None };
+        let mut reader =
+            Self { path: path.to_owned(), open: None, last: None, files: 0, watch: None, encoded: Encoded::default() };
         reader.refresh()?;
         Ok(reader)
     }
@@ -191,20 +194,6 @@ impl Reader {
     pub fn last_sequence(&mut self) -> Result<i64, LedgerError> {
         self.refresh()?;
         Ok(self.connection()?.query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
-    }
-
-    /// At most `limit` events after a sequence number, in order of arrival, each as a JSON object, and the sequence number of the last one.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
-        self.refresh()?;
-        let mut values = Vec::new();
-        let clause = filter.clause_after(after, &mut values);
-        let query = format!("SELECT * FROM events{clause} ORDER BY seq LIMIT ?");
-        values.push(Value::Integer(limit as i64));
-        let (events, last) = self.select(&query, values)?;
-        Ok((events, last.unwrap_or(after)))
     }
 
     /// The newest event whose id begins with `id`, as a JSON object.

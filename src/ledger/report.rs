@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use super::addends::{Addends, add_up};
 use super::block::{self, Block, COUNTS};
 use super::dimension::{Dimension, HOUR_NS, HOURLY_OWN};
 use super::error::LedgerError;
@@ -138,20 +139,25 @@ impl<'c> Report<'c> {
     fn add_calls(&mut self, filter: &Filter) -> Result<(), LedgerError> {
         let scan = if self.has_blocks && self.groups.is_packed() { Scan::new(filter) } else { None };
         let Some(mut scan) = scan else { return self.add_events(filter, None) };
-        for block in block::all(self.connection)? {
-            self.watch.map_or(Ok(()), Watch::check)?;
-            let rows = scan.select(self.connection, &block)?;
-            if !rows.is_empty() {
-                self.add_block(&block, &rows)?;
+        let blocks = block::all(self.connection)?;
+        let sums = add_up(blocks.len(), |add| {
+            for block in &blocks {
+                self.watch.map_or(Ok(()), Watch::check)?;
+                let rows = scan.select(self.connection, block)?;
+                if !rows.is_empty() {
+                    add(self.addends(block, rows)?);
+                }
             }
-        }
+            Ok(())
+        })?;
+        self.sums.resize(self.groups.len(), Sums::default());
+        self.sums.iter_mut().zip(&sums).for_each(|(all, sums)| all.add(sums));
         let covered = block::covered(self.connection)?;
         self.add_events(filter, Some(covered))
     }
 
-    fn add_block(&mut self, block: &Block, rows: &Rows) -> Result<(), LedgerError> {
-        let groups = self.groups.of_calls(block, rows)?;
-        self.sums.resize(self.groups.len(), Sums::default());
+    fn addends(&mut self, block: &Block, rows: Rows) -> Result<Addends, LedgerError> {
+        let groups = self.groups.of_calls(block, &rows)?;
         let mut columns = Vec::new();
         for (index, counts) in (0..COUNTS.len()).map(|column| (3 + column, block.counts(self.connection, column))) {
             columns.extend(counts?.map(|counts| (index, counts)));
@@ -160,20 +166,7 @@ impl<'c> Report<'c> {
             columns.extend(self.flags(block, field, value)?.map(|flags| (index, flags)));
         }
         let (costs, saved) = (block.costs(self.connection)?, block.saved(self.connection)?);
-        rows.for_each(|row| {
-            let sums = &mut self.sums[groups[row] as usize];
-            sums.counts[0] += 1;
-            for (index, numbers) in &columns {
-                sums.counts[*index] += numbers[row];
-            }
-            if let Some(cost) = costs.as_ref().and_then(|costs| costs.get(row)) {
-                sums.cost = sums.cost.saturating_add(cost);
-            }
-            if let Some(saved) = saved.as_ref().and_then(|saved| saved.get(row)) {
-                sums.saved = sums.saved.saturating_add(saved);
-            }
-        });
-        Ok(())
+        Ok(Addends { count: self.groups.len(), groups, rows, columns, costs, saved })
     }
 
     /// For each call 1 if a field has a value, else 0; `None` if no call has it.

@@ -6,14 +6,15 @@ use std::fmt::Write;
 
 use foldhash::fast::RandomState;
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use super::block::COUNTS;
 use super::dimension::is_numbered;
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::hours::USAGE_NAMES;
-use super::schema;
+use super::unpacked::{Part, Unpacked};
+use super::{schema, texts};
 
 /// The columns of `events`.
 const NAMES: [&str; 40] = [
@@ -63,16 +64,37 @@ const REQUIRED: [&str; 4] = ["provider", "model", "operation", "usage_status"];
 /// The most texts that are kept: some megabytes.
 const MOST: usize = 100_000;
 
-/// How a value of `calls` becomes one of `events`.
+/// How a value of `events` is made. Numbers are those of the statement's columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    Plain,
+    Plain(usize),
     /// The number of a text.
     Text {
+        column: usize,
         is_required: bool,
     },
-    Microseconds,
-    Usage,
+    Microseconds(usize),
+    /// JSON, or made from the counts if it is absent.
+    Usage(usize),
+    /// A value of a block.
+    Packed {
+        part: Part,
+        is_required: bool,
+    },
+}
+
+/// A value of a row, before it is made.
+pub(super) enum Field<'a> {
+    Value(ValueRef<'a>),
+    /// The number of a text. An absent one that is required is an empty text.
+    Text {
+        number: u32,
+        is_required: bool,
+    },
+    /// A duration.
+    Microseconds(u64),
+    /// Usage that has only the counts of [`COUNTS`].
+    Counts([u64; COUNTS.len()]),
 }
 
 /// Columns of `events`, and where their values are.
@@ -84,6 +106,10 @@ pub(super) struct Columns {
     /// The table from which it selects.
     pub(super) table: &'static str,
     sources: Vec<Source>,
+    /// Where the counts are, if the usage may be made from them.
+    counts: [usize; COUNTS.len()],
+    /// Has the values that are not in the statement.
+    unpacked: Option<Unpacked>,
     texts: HashMap<u32, Box<str>, RandomState>,
     usage: String,
 }
@@ -94,17 +120,43 @@ impl Columns {
         if schema::has_calls(connection)? { Ok(Self::of_calls(wanted)) } else { Self::of_events(connection, wanted) }
     }
 
+    fn new(names: Vec<String>, list: String, table: &'static str, sources: Vec<Source>) -> Self {
+        let (counts, texts, usage) = ([0; COUNTS.len()], HashMap::default(), String::new());
+        Self { names, list, table, sources, counts, unpacked: None, texts, usage }
+    }
+
     fn of_calls(wanted: Option<&[&str]>) -> Self {
         let names = owned(wanted.unwrap_or(&NAMES));
-        let sources: Vec<_> = names.iter().map(|name| source(name)).collect();
-        let stored = names.iter().zip(&sources).map(|(name, source)| match source {
-            Source::Microseconds => name.replace("_ms", "_us"),
-            _ => name.clone(),
+        let sources: Vec<_> = names.iter().enumerate().map(|(column, name)| source(name, column)).collect();
+        let mut stored: Vec<_> = names.iter().zip(&sources).map(|(name, source)| stored_name(name, *source)).collect();
+        let mut counts = [0; COUNTS.len()];
+        if sources.iter().any(|source| matches!(source, Source::Usage(_))) {
+            for (place, count) in counts.iter_mut().zip(COUNTS) {
+                *place = stored.iter().position(|name| name == count).unwrap_or(stored.len());
+                if *place == stored.len() {
+                    stored.push(count.to_owned());
+                }
+            }
+        }
+        Self { counts, ..Self::new(names, stored.join(", "), "calls", sources) }
+    }
+
+    /// All columns, of calls after a sequence number that are in blocks, in the order of these numbers. The first is that number.
+    pub(super) fn of_blocks(connection: &Connection, after: i64) -> Result<Self, LedgerError> {
+        let names = owned(&NAMES);
+        let (mut stored, mut parts) = (Vec::new(), Vec::new());
+        let sources = names.iter().map(|name| {
+            if let Some(part) = Part::of(name) {
+                parts.push(part);
+                return Source::Packed { part, is_required: REQUIRED.contains(&name.as_str()) };
+            }
+            let source = source(name, stored.len());
+            stored.push(stored_name(name, source));
+            source
         });
-        // The counts, from which the usage is made if it has only those.
-        let further = if sources.contains(&Source::Usage) { owned(&COUNTS) } else { Vec::new() };
-        let list = stored.chain(further).collect::<Vec<_>>().join(", ");
-        Self { names, list, table: "calls", sources, texts: HashMap::default(), usage: String::new() }
+        let sources = sources.collect();
+        let unpacked = Some(Unpacked::new(connection, after, parts)?);
+        Ok(Self { unpacked, ..Self::new(names, stored.join(", "), "calls", sources) })
     }
 
     fn of_events(connection: &Connection, wanted: Option<&[&str]>) -> Result<Self, LedgerError> {
@@ -113,8 +165,8 @@ impl Columns {
         let column = |name: &String| if present.contains(name) { name.clone() } else { "NULL".to_owned() };
         let names = wanted.map_or_else(|| present.clone(), owned);
         let list = names.iter().map(column).collect::<Vec<_>>().join(", ");
-        let sources = vec![Source::Plain; names.len()];
-        Ok(Self { names, list, table: "events", sources, texts: HashMap::default(), usage: String::new() })
+        let sources = (0..names.len()).map(Source::Plain).collect();
+        Ok(Self::new(names, list, "events", sources))
     }
 
     /// The WHERE clause of a filter over the table. Appends its parameters to `values`.
@@ -127,6 +179,52 @@ impl Columns {
         if self.table == "calls" { filter.clause_over_calls(connection, values) } else { Ok(filter.clause(values)) }
     }
 
+    /// Has to be called for each row of [`Self::of_blocks`] before its values are read.
+    pub(super) fn begin(&mut self, connection: &Connection, row: &Row<'_>) -> Result<(), LedgerError> {
+        match &mut self.unpacked {
+            Some(unpacked) => unpacked.seek(connection, row.get(0)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The value of a row in the column with this index, before it is made.
+    #[inline]
+    pub(super) fn field<'a>(&self, row: &'a Row<'_>, index: usize) -> Result<Field<'a>, LedgerError> {
+        Ok(match self.sources[index] {
+            Source::Plain(column) => Field::Value(row.get_ref(column)?),
+            Source::Text { column, is_required } => match row.get_ref(column)? {
+                ValueRef::Integer(number) => Field::Text { number: u32::try_from(number).unwrap_or(0), is_required },
+                _ => Field::Value(ValueRef::Null),
+            },
+            Source::Microseconds(column) => match row.get_ref(column)? {
+                ValueRef::Integer(us) => match u64::try_from(us) {
+                    Ok(us) => Field::Microseconds(us),
+                    Err(_) => Field::Value(ValueRef::Real(us as f64 / 1000.0)),
+                },
+                _ => Field::Value(ValueRef::Null),
+            },
+            Source::Usage(column) => match row.get_ref(column)? {
+                ValueRef::Null => Field::Counts(self.counts(row)?),
+                value => Field::Value(value),
+            },
+            Source::Packed { part, is_required } => match &self.unpacked {
+                Some(unpacked) => packed(unpacked, part, is_required),
+                None => Field::Value(ValueRef::Null),
+            },
+        })
+    }
+
+    fn counts(&self, row: &Row<'_>) -> Result<[u64; COUNTS.len()], LedgerError> {
+        let mut counts = [0; COUNTS.len()];
+        for (index, count) in counts.iter_mut().enumerate() {
+            *count = match &self.unpacked {
+                Some(unpacked) => unpacked.count(index),
+                None => row.get::<_, i64>(self.counts[index])?.max(0) as u64,
+            };
+        }
+        Ok(counts)
+    }
+
     /// The value of a row in the column with this index.
     pub(super) fn value<'a>(
         &'a mut self,
@@ -134,76 +232,89 @@ impl Columns {
         row: &'a Row<'_>,
         index: usize,
     ) -> Result<ValueRef<'a>, LedgerError> {
-        let value = row.get_ref(index)?;
-        Ok(match (self.sources[index], value) {
-            (Source::Text { is_required }, ValueRef::Integer(number)) => match self.text(connection, number)? {
+        Ok(match self.field(row, index)? {
+            Field::Value(value) => value,
+            Field::Text { number, is_required } => match self.text(connection, number)? {
                 None if is_required => ValueRef::Text(b""),
                 text => text.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
             },
-            (Source::Microseconds, ValueRef::Integer(us)) => ValueRef::Real(us as f64 / 1000.0),
-            (Source::Usage, ValueRef::Null) => {
-                self.make_usage(row)?;
+            Field::Microseconds(us) => ValueRef::Real(us as f64 / 1000.0),
+            Field::Counts(counts) => {
+                self.usage.clear();
+                write_counts(&counts, &mut self.usage);
                 ValueRef::Text(self.usage.as_bytes())
             }
-            (Source::Plain | Source::Usage, value) => value,
-            (Source::Text { .. } | Source::Microseconds, _) => ValueRef::Null,
         })
     }
 
-    fn text(&mut self, connection: &Connection, number: i64) -> Result<Option<&str>, LedgerError> {
-        let Some(number) = u32::try_from(number).ok().filter(|number| *number > 0) else { return Ok(None) };
+    fn text(&mut self, connection: &Connection, number: u32) -> Result<Option<&str>, LedgerError> {
+        if number == texts::ABSENT {
+            return Ok(None);
+        }
         if self.texts.len() >= MOST {
             self.texts.clear();
         }
         Ok(match self.texts.entry(number) {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(unknown) => {
-                let mut select = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
-                let text = select.query_row([number], |row| row.get::<_, Box<str>>(0)).optional()?;
-                text.map(|text| &**unknown.insert(text))
+                texts::known(connection, number)?.map(|text| &**unknown.insert(text.into_boxed_str()))
             }
         })
     }
+}
 
-    /// Makes the usage of a call from its counts, which are the last columns: the same text as the view's.
-    fn make_usage(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
-        self.usage.clear();
-        for (offset, name) in USAGE_NAMES.iter().enumerate() {
-            let count: i64 = row.get(self.names.len() + offset)?;
-            if count != 0 {
-                self.usage.push_str(if self.usage.is_empty() { "{\"" } else { ",\"" });
-                self.usage.push_str(name);
-                self.usage.push_str("\":");
-                let _ = write!(self.usage, "{count}");
-            }
-        }
-        self.usage.push_str(if self.usage.is_empty() { "{}" } else { "}" });
-        Ok(())
+fn packed<'a>(unpacked: &Unpacked, part: Part, is_required: bool) -> Field<'a> {
+    match part {
+        Part::Text(column) => Field::Text { number: unpacked.text(column), is_required },
+        Part::Count(column) => Field::Value(ValueRef::Integer(unpacked.count(column) as i64)),
+        Part::Time => Field::Value(ValueRef::Integer(unpacked.time() as i64)),
+        Part::Latency | Part::FirstToken => match unpacked.duration(part) {
+            Some(us) => Field::Microseconds(us),
+            None => Field::Value(ValueRef::Null),
+        },
     }
+}
+
+/// Writes the usage of a call that has only these counts: the same text as the view's.
+fn write_counts(counts: &[u64; COUNTS.len()], usage: &mut String) {
+    let mut comma = '{';
+    for (name, count) in USAGE_NAMES.iter().zip(counts).filter(|(_, count)| **count != 0) {
+        let _ = write!(usage, "{comma}\"{name}\":{count}");
+        comma = ',';
+    }
+    usage.push_str(if comma == '{' { "{}" } else { "}" });
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn source(name: &str) -> Source {
+fn source(name: &str, column: usize) -> Source {
     match name {
-        "latency_ms" | "ttft_ms" => Source::Microseconds,
-        "usage" => Source::Usage,
-        name if is_numbered(name) => Source::Text { is_required: REQUIRED.contains(&name) },
-        _ => Source::Plain,
+        "latency_ms" | "ttft_ms" => Source::Microseconds(column),
+        "usage" => Source::Usage(column),
+        name if is_numbered(name) => Source::Text { column, is_required: REQUIRED.contains(&name) },
+        _ => Source::Plain(column),
+    }
+}
+
+/// The name in `calls` of a column of `events`.
+fn stored_name(name: &str, source: Source) -> String {
+    match source {
+        Source::Microseconds(_) => name.replace("_ms", "_us"),
+        _ => name.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Writer;
     use super::super::filter::{Condition, Op};
+    use super::super::{Watch, Writer};
     use super::*;
     use crate::event::{Attribution, Unit, UsageEvent};
 
     /// Values of `events` as the view has them, and as this module has them.
-    fn both(connection: &Connection, filter: &Filter) -> [Vec<Vec<Value>>; 2] {
+    fn both(connection: &Connection, filter: &Filter, is_packed: bool) -> [Vec<Vec<Value>>; 2] {
         let mut values = Vec::new();
         let clause = filter.clause(&mut values);
         let mut select = connection.prepare(&format!("SELECT * FROM events{clause} ORDER BY seq")).unwrap();
@@ -211,14 +322,17 @@ mod tests {
         assert_eq!(select.column_names().collect::<Vec<_>>(), NAMES);
         let rows = select.query_map(rusqlite::params_from_iter(values), |row| (0..width).map(|i| row.get(i)).collect());
         let of_view = rows.unwrap().collect::<Result<_, _>>().unwrap();
-        let mut columns = Columns::of(connection, None).unwrap();
+        let mut columns =
+            if is_packed { Columns::of_blocks(connection, 0) } else { Columns::of(connection, None) }.unwrap();
         let mut values = Vec::new();
         let clause = columns.clause(connection, filter, &mut values).unwrap();
         let query = format!("SELECT {} FROM {}{clause} ORDER BY seq", columns.list, columns.table);
         let mut select = connection.prepare(&query).unwrap();
+        assert_eq!(select.column_count() < width, is_packed);
         let mut rows = select.query(rusqlite::params_from_iter(values)).unwrap();
         let mut own = Vec::new();
         while let Some(row) = rows.next().unwrap() {
+            columns.begin(connection, row).unwrap();
             let value = |index| columns.value(connection, row, index).unwrap().try_into().unwrap();
             own.push((0..width).map(value).collect());
         }
@@ -230,7 +344,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.db");
         let mut events = vec![UsageEvent::default()];
-        for number in 1..50_u64 {
+        for number in 1..150_u64 {
             let mut event = UsageEvent {
                 id: u128::from(number).to_be_bytes(),
                 started_at: number,
@@ -256,7 +370,9 @@ mod tests {
             }
             events.push(event);
         }
-        Writer::new(&path).write(&events).unwrap();
+        let mut writer = Writer::new(&path);
+        writer.write(&events).unwrap();
+        writer.pack(&Watch::default()).unwrap();
         let connection = Connection::open(&path).unwrap();
         super::super::functions::add(&connection).unwrap();
         let condition = |field: &str, op, values: &[Option<&str>]| {
@@ -278,9 +394,11 @@ mod tests {
         ];
         for (number, conditions) in conditions.into_iter().enumerate() {
             let filter = Filter { since: (number > 3).then_some(3), until: None, conditions };
-            let [of_view, own] = both(&connection, &filter);
-            assert_eq!(of_view, own, "{filter:?}");
-            assert_eq!(of_view.is_empty(), number == 7, "{filter:?}");
+            for is_packed in [false, true] {
+                let [of_view, own] = both(&connection, &filter, is_packed);
+                assert_eq!(of_view, own, "{filter:?}, of blocks: {is_packed}");
+                assert_eq!(of_view.is_empty(), number == 7, "{filter:?}");
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+mod export;
 mod order;
 mod ranking;
 

@@ -64,8 +64,13 @@ pub(super) fn text(connection: &Connection, number: u32) -> Result<String, Ledge
     if number == ABSENT {
         return Ok(String::new());
     }
+    known(connection, number)?.ok_or(LedgerError::BadBlock)
+}
+
+/// The text with a number; `None` if there is none.
+pub(super) fn known(connection: &Connection, number: u32) -> Result<Option<String>, LedgerError> {
     let mut select = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
-    select.query_row([number], |row| row.get(0)).optional()?.ok_or(LedgerError::BadBlock)
+    Ok(select.query_row([number], |row| row.get(0)).optional()?)
 }
 
 /// FNV-1a with 32 bits. It is stored, so it never changes. Equal values of different texts cost time only.

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::convert::{amount, as_dict, decimal, price_time, usage, usage_error};
+use crate::event::accept::Rule;
 use crate::event::{CostNotes, CostStatus, Unit};
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
@@ -109,6 +110,12 @@ fn optional<'a>(name: &str, value: Option<&'a Bound<'_, PyAny>>) -> PyResult<Opt
     value.filter(|value| !value.is_none()).map(|value| text(name, value)).transpose()
 }
 
+/// The error for a time whose prices are requested.
+fn invalid_time(at: &Bound<'_, PyAny>, rule: Rule) -> PyErr {
+    let given = at.repr().map_or_else(|_| "the given time".to_owned(), |text| text.to_string());
+    PyValueError::new_err(format!("at: {given} {rule}"))
+}
+
 impl PyCost {
     pub(super) fn of(book: Arc<Book>, args: &PriceArgs<'_, '_>) -> PyResult<Option<Self>> {
         let model = text("model", args.model)?;
@@ -118,7 +125,7 @@ impl PyCost {
         let provider = optional("provider", args.provider)?;
         let Some(usage) = usage(args.usage)? else { return Ok(None) };
         let started_at = match args.at.filter(|at| !at.is_none()) {
-            Some(at) => price_time(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
+            Some(at) => price_time(at).map_err(|rule| invalid_time(at, rule))?,
             None => crate::sys::clock::unix_ns(),
         };
         let mut further: Vec<(String, String)> = Vec::new();

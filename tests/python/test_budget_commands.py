@@ -61,7 +61,7 @@ def test_a_spent_budget_that_only_warns_is_no_problem(cli, state):
 def test_without_budgets_there_is_nothing_to_list(cli):
     outcome = cli("budgets", "--check")
     assert outcome.stdout == ""
-    assert "nothing is used" in outcome.stderr
+    assert "there are no budgets" in outcome.stderr
 
 
 def test_budgets_are_set_changed_reset_and_removed(cli, state):

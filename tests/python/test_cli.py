@@ -60,6 +60,8 @@ def test_report_groups_filters_and_prints_three_formats(cli, used):
         (("report", "--by", "colour"), "colour"),
         (("report", "--since", "soon"), "soon"),
         (("report", "--where", "x"), "FIELD=VALUE"),
+        (("whatif",), "there is no command 'whatif'; did you mean 'what-if'?"),
+        (("price", "gpt-4o", "--at", "1999-01-01"), "--at: '1999-01-01' must lie between 2015 and 2100"),
     ],
 )
 def test_bad_input_is_reported_on_stderr_with_exit_code_2(cli, arguments, message):
@@ -251,6 +253,14 @@ def test_a_missing_ledger_is_named_with_what_to_do_next(cli, state):
     assert cli("-q", "report").stderr == ""
 
 
+def test_a_question_without_an_answer_says_what_was_looked_for(cli, used):
+    assert "no failed calls with team=nobody in " in (told := cli("errors", "--where", "team=nobody").stderr)
+    assert "; the last call began on " in told
+    assert "no calls without a price with team=nobody since 3d" in cli("unpriced", "--where", "team=nobody", "--since", "3d").stderr
+    assert "no calls with team=nobody since 24h in " in cli("hourly", "--where", "team=nobody").stderr
+    assert "there are no budgets; taximeter budgets set " in cli("budgets").stderr
+
+
 def test_a_report_by_nothing_has_one_row(cli, used):
     shown = cli("report", "--by", "").stdout.splitlines()
     assert len(shown) == 2
@@ -397,6 +407,6 @@ def test_tokens_reports_what_it_cannot_count(cli, state):
     assert "prompt.txt is not a UTF-8 text: byte 3 is invalid" in cli("tokens", str(place), "--model", "gpt-4o", code=2).stderr
     place.write_text("abc")
     assert "the nearest names are gpt-4o" in cli("tokens", str(place), "--model", "gtp-4o", code=2).stderr
-    assert "No such file" in cli("tokens", str(place) + "x", "--model", "gpt-4o", code=2).stderr
+    assert "there is no file" in cli("tokens", str(place) + "x", "--model", "gpt-4o", code=2).stderr
     assert "--cost needs --model" in cli("tokens", str(place), "--encoding", "gpt2", "--cost", code=2).stderr
     assert "the price is unknown" in cli("tokens", str(place), "--model", "whisper-1", "--cost", code=1).stdout

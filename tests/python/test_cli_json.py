@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 
 import jsonschema
 import pytest
@@ -149,6 +151,30 @@ def test_the_json_of_an_action_has_the_documented_form(used):
         assert document["rows"], arguments
         for row in document["rows"]:
             jsonschema.validate(row, schema)
+
+
+def test_serve_tells_its_address_before_it_serves(used):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taximeter", "serve", "--port", "0", "--json"], stdout=subprocess.PIPE, encoding="utf-8",
+        env={**os.environ, "TAXIMETER_STATE_DIR": str(used)},
+    )  # fmt: skip
+    # Without an answer, the end of the process ends the test.
+    limit = threading.Timer(60, process.kill)
+    limit.start()
+    try:
+        lines: list[str] = []
+        while not lines or lines[-1] not in {"}\n", ""}:
+            lines.append(process.stdout.readline())
+        document = json.loads("".join(lines))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.stdout.close()
+        code = process.wait(60)
+        limit.cancel()
+    assert set(document) == HEAD
+    assert (document["command"], code) == ("serve", 130)
+    (row,) = document["rows"]
+    jsonschema.validate(row, closed({"address": TEXT, "port": COUNT, "ledger": TEXT}))
 
 
 def test_lines_of_tail_and_export_are_calls(used):

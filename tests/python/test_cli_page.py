@@ -164,6 +164,6 @@ def test_a_command_needs_only_its_own_module():
 
 def test_an_error_in_the_command_names_all_others(capsys):
     with pytest.raises(SystemExit):
-        main(["reprot", "--by", "top"])
+        main(["xyzzy", "--by", "top"])
     told = capsys.readouterr().err
     assert all(repr(name) in told for names in GROUPS.values() for name in names)

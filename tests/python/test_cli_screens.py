@@ -166,13 +166,18 @@ def test_the_screens_look_as_drawn(terminal, spent):
     assert any(re.match(r"1 call \(\d\.\d %\) has no price and is in no sum: taximeter unpriced", line) for line in shown)
 
     shown = terminal.run("daily", "--since", "2d")
-    assert shown[0].split() == ["day", "cost", "calls", "errors", "input", "output"]
+    # No call of these days failed.
+    assert shown[0].split() == ["day", "cost", "calls", "input", "output"]
     days = [now - timedelta(days=back) for back in (2, 1, 0)]
     form = "%a %d %b" if {day.year for day in days} == {now.year} else "%d %b %Y"
     for line, back, day in zip(shown[1:4], (2, 1, 0), days, strict=True):
         tail = [r"\(so far\)"] if back == 0 else []
-        assert matches(line, f"{day:{form}}", COST, r"#+\.*", r"\d+", r"\d*", r"[\d,.]+[kM]?", r"[\d,.]+[kM]?", *tail), line
+        assert matches(line, f"{day:{form}}", COST, r"#+\.*", r"\d+", r"[\d,.]+[kM]?", r"[\d,.]+[kM]?", *tail), line
     assert len(ends(shown[:4], r"cost|\d\.\d+")) == 1
+    assert terminal.run("daily", "--since", "20d")[0].split() == ["day", "cost", "calls", "errors", "input", "output"]
+    for command in ("hourly", "weekly", "daily"):
+        # Neither a bar nor a part of time is cut.
+        assert not any("…" in line for line in terminal.run(command))
 
     shown = terminal.run("tail", "--no-follow", "-n", "30")
     calls = [line for line in shown if re.match(r"\d\d:\d\d:\d\d  ", line)]

@@ -788,6 +788,8 @@ def test_another_database_and_its_table_are_created(server):
     assert done.stdout == "created the database metering\ncreated the table calls\n", done.stderr
     again = cli("clickhouse", "init", url, CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
     assert again.stdout == "the table calls is up to date\n"
+    again = cli("clickhouse", "init", url, "--json", CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
+    assert json.loads(again.stdout)["rows"] == [{"done": "the table calls is up to date"}]
     checked = cli("clickhouse", "check", url, "--json", CLICKHOUSE_USER="default", CLICKHOUSE_PASSWORD="")
     assert checked.returncode == 0
     assert {check["check"]: check["ok"] for check in json.loads(checked.stdout)["rows"]} == dict.fromkeys(

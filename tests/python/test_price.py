@@ -228,8 +228,10 @@ def test_a_bad_model_or_time_is_a_value_error():
         taximeter.price("gpt-4o", {"input_tokens": 1}, provider=["openai"])
     with pytest.raises(ValueError, match="context: speed"):
         taximeter.price("gpt-4o", {"input_tokens": 1}, context={"speed": 7})
-    with pytest.raises(ValueError, match="at must have a time zone"):
+    with pytest.raises(ValueError, match=r"at: datetime.datetime\(2026, 1, 1, 0, 0\) must have a time zone"):
         taximeter.price("gpt-4o", {"input_tokens": 1}, at=datetime(2026, 1, 1))
+    with pytest.raises(ValueError, match=r"^at: '1999-01-01' must lie between 2015 and 2100$"):
+        taximeter.price("gpt-4o", {"input_tokens": 1}, at="1999-01-01")
 
 
 def test_price_accepts_positional_arguments():

@@ -111,6 +111,14 @@ def _standings() -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["budget"], -one["percent"], one["key"]))
 
 
+def _nothing_used(key: str | None) -> str:
+    if key is not None:
+        return f"nothing is used by the key {printable(key)!r}"
+    if not json.loads(_budgets().definitions()):
+        return "there are no budgets; taximeter budgets set NAME --usd 100 --per month makes one"
+    return "nothing is used of any budget"
+
+
 def _list(options: argparse.Namespace) -> int:
     found = [one for one in _standings() if options.key is None or one["key"] == options.key]
     if options.json:
@@ -119,7 +127,7 @@ def _list(options: argparse.Namespace) -> int:
         for line in _table(found):
             print(line)
         if not found:
-            say("nothing is used of any budget" if options.key is None else "nothing is used by this key")
+            say(_nothing_used(options.key))
     spent = [one for one in found if one["is_spent"] and one["action"] == "block"]
     return _SPENT if options.check and spent else 0
 

@@ -29,7 +29,8 @@ _GAP: Final = "  "
 _LEAST_NAME: Final = 12
 """Less of an attribution would say nothing."""
 _NARROW: Final = 16
-"""The widest model beside an id."""
+"""The widest model beside an id, on a terminal that is narrower than this:"""
+_WIDE: Final = 100
 _ID: Final = 18
 """The characters of an id that a terminal shows: enough for `show`, and few enough that no number is cut at 80 columns."""
 _LONGEST: Final = 32
@@ -72,7 +73,7 @@ def _calls(options: argparse.Namespace) -> int:
         period = own.report((), **chosen).to_dict()
         answer(options, found, since=period["since"], until=period["until"], zone=period["timezone"])
         return 0
-    for line in _lines(own, found, with_id=True):
+    for line in _lines(own, found, found, with_id=True):
         print(line)
     if not found:
         say_nothing_found(options, own)
@@ -101,21 +102,28 @@ def _tail(options: argparse.Namespace) -> int:
     own = ledger(options)
     if not own.path.exists():
         say_nothing_found(options, own)
-    events = own.last(options.lines) if options.no_follow else own.follow(last=options.lines)
+    last = own.last(options.lines)
+    events = last if options.no_follow else own.follow(last=options.lines)
     if options.json:
         for event in events:
             print_line(event)
     else:
-        for line in _lines(own, events):
+        for line in _lines(own, events, last):
             print(line, flush=True)
     return 0
 
 
-def _lines(own: Ledger, events: Iterable[Event], *, with_id: bool = False) -> Iterator[str]:
-    """Yield a line for each call, and a line with the date before the calls of another day than today."""
+def _lines(own: Ledger, events: Iterable[Event], first: Iterable[Event], *, with_id: bool = False) -> Iterator[str]:
+    """Yield a line for each call, and a line with the date before the calls of another day than today.
+
+    The columns are as wide as the first calls need.
+    """
     day = datetime.now(own.timezone).date()
     widths = list(_WIDTHS)
-    most = (_NARROW if with_id and is_terminal() else _MOST[0], *_MOST[1:])
+    is_narrow = with_id and is_terminal() and shutil.get_terminal_size().columns < _WIDE
+    most = (_NARROW if is_narrow else _MOST[0], *_MOST[1:])
+    for event in first:
+        _parts(event, widths, most)
     for event in events:
         started = datetime.fromisoformat(f"{event['started_at'][:19]}+00:00").astimezone(own.timezone)
         if started.date() != day:

@@ -142,17 +142,18 @@ def report_columns(
         cells = [_ABSENT if (value := row.key[field]) is None else label(field, value) if label else value for row in report.rows]
         if marks is not None and place == 0:
             cells = ["" if index and cell == cells[index - 1] else cell for index, cell in enumerate(cells)]
-        keys.append(Column(field, [*cells, *(["total" if place == 0 else ""] if has_total else [])], is_text=True))
+        cells += ["total" if place == 0 else ""] if has_total else []
+        keys.append(Column(field, cells, is_text=True, is_whole=marks is not None and place == 0))
     chosen = list(names) if names is not None else [name for name, kind in COLUMNS.items() if kind.is_needed(report.total)]
     if marks is not None and names is None:
-        chosen = list(_BY_TIME)
+        chosen = [name for name in _BY_TIME if COLUMNS[name].is_needed(report.total)]
     columns = [
         Column(name.replace("_", " "), COLUMNS[name].cells(rows, report.total, is_exact), rank=COLUMNS[name].rank) for name in chosen
     ]
     if marks is not None:
-        drawn = Column("", bars([row.cost_usd for row in rows], _BAR), is_text=True, rank=5)
+        drawn = Column("", bars([row.cost_usd for row in rows], _BAR), is_text=True, rank=5, is_whole=True)
         place = chosen.index("cost") + 1 if "cost" in chosen else 0
         columns.insert(place, drawn)
         if any(marks):
-            columns.append(Column("", list(marks), is_text=True, rank=4))
+            columns.append(Column("", list(marks), is_text=True, rank=4, is_whole=True))
     return [*keys, *columns]

@@ -180,8 +180,15 @@ def ledger(options: argparse.Namespace, *, drains: bool = True) -> Ledger:
     return Ledger(options.settings.ledger, timezone=timezone)
 
 
-def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
-    """Say what was looked for, where, and what to do next."""
+def say_nothing_found(options: argparse.Namespace, own: Ledger, what: str = "calls", since: str | None = None) -> None:
+    """Say what was looked for, where, and what to do next.
+
+    Args:
+        options: The command's options.
+        own: The ledger.
+        what: What was looked for.
+        since: The beginning of the period without `--since` and `--until`.
+    """
     if options.source is None and not own.path.exists():
         say(
             f"there is no ledger at {own.path} yet: no program has recorded a call in this state directory. Call taximeter.init() in "
@@ -189,12 +196,17 @@ def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
         )
         return
     looked = [f"with {text}" for text in getattr(options, "where", None) or ()]
-    looked += [f"{name} {moment}" for name in ("since", "until") if (moment := getattr(options, name, None))]
-    say(f"no calls{''.join(f' {one}' for one in looked)} in {printable(own.place)}")
-    if looked:
-        say("leave out --since, --until or --where to see more; taximeter calls lists the last calls")
-    else:
+    ends = [(name, getattr(options, name, None)) for name in ("since", "until")]
+    if not any(moment for _, moment in ends):
+        ends = [("since", since)]
+    looked += [f"{name} {moment}" for name, moment in ends if moment]
+    period = own.period()
+    last = "" if period is None else f"; the last call began on {period[1].astimezone(own.timezone):%a %d %b %Y at %H:%M}"
+    say(f"no {what}{''.join(f' {one}' for one in looked)} in {printable(own.place)}{last}")
+    if period is None:
         say("taximeter doctor checks that calls are recorded")
+    elif looked:
+        say("choose another --since, --until or --where to see more; taximeter calls lists the last calls")
 
 
 def seconds_of(text: str) -> float:

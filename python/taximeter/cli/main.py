@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Final, NoReturn
 
 from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
+from ..fields import nearest
 from ..meter import engine_of
 from ..sanitize import printable
 from ..settings import NO_HOME, Settings, resolve
@@ -181,9 +183,16 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows the control characters of wrong arguments as escapes. The parsers of its commands are of this class, too."""
+    """Shows the control characters of wrong arguments as escapes, and names the command nearest to a misspelt one.
+
+    The parsers of its commands are of this class, too.
+    """
 
     def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            alike = nearest(found[1], (name for names in MODULES.values() for name in names))
+            if alike is not None:
+                self.exit(2, f"taximeter: there is no command {printable(found[1])!r}; did you mean {alike!r}?\n")
         super().error(printable(message))
 
 

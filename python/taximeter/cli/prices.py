@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from .render import amount, answer, counted, is_terminal, print_table, rows_that
 
 __all__ = ["add_commands"]
 
+_FIRST: Final = 2015
+_LAST: Final = 2100
+"""The years of known prices."""
 _COUNTS: Final = {
     "input": ("input_tokens", "all input tokens"),
     "output": ("output_tokens", "all output tokens"),
@@ -84,6 +88,8 @@ def _price(options: argparse.Namespace) -> int:
             raise ValueError(f"--usage: {unit!r} is not a unit; there are {', '.join(_core.UNITS)}")
         used[unit] = int(count)
     moment = unix_ns("--at", options.at)
+    if moment is not None and not _FIRST <= datetime.fromtimestamp(moment / 1e9, timezone.utc).year <= _LAST:
+        raise ValueError(f"--at: {options.at!r} must lie between {_FIRST} and {_LAST}")
     cost = _default.price(
         options.model,
         used,

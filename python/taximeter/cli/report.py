@@ -33,6 +33,8 @@ class _Ready(NamedTuple):
     where: tuple[tuple[str, str], ...] = ()
     sort: str | None = None
     columns: tuple[str, ...] | None = None
+    what: str = "calls"
+    """What it looks for."""
 
 
 _READY: Final = {
@@ -48,6 +50,7 @@ _READY: Final = {
         where=(("status", "error"),),
         sort="calls",
         columns=("calls",),
+        what="failed calls",
     ),
     "unpriced": _Ready(
         "provider,model,usage_status",
@@ -55,6 +58,7 @@ _READY: Final = {
         where=(("cost_status", "unpriced"), ("status", "success")),
         sort="calls",
         columns=("calls", "input", "output"),
+        what="calls without a price",
     ),
 }
 
@@ -130,11 +134,16 @@ def _show(options: argparse.Namespace) -> int:
             what = counted(report.total.unpriced, "call")
             say(f"{what} without a price, in no sum: see taximeter unpriced")
     else:
-        say_nothing_found(options, own)
+        _say_nothing(options, own)
     # Budgets are those of this machine.
     if options.command == "report" and options.source is None:
         print_budgets()
     return 0
+
+
+def _say_nothing(options: argparse.Namespace, own: Ledger) -> None:
+    ready: _Ready | None = getattr(options, "ready", None)
+    say_nothing_found(options, own, *(() if ready is None else (ready.what, ready.since)))
 
 
 def _sort_field(names: Sequence[str], text: str) -> str:
@@ -147,7 +156,7 @@ def _sort_field(names: Sequence[str], text: str) -> str:
 
 def _plot(options: argparse.Namespace, own: Ledger, report: Report) -> int:
     if not report.rows:
-        say_nothing_found(options, own)
+        _say_nothing(options, own)
         say("so --plot draws nothing")
         return 1
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,7 @@ def _serve(options: argparse.Namespace) -> int:
         address = server.address()
         if options.json:
             answer(options, [{"address": address, "port": server.server_port, "ledger": own.place}])
+            sys.stdout.flush()  # a pipe would get it at the end
         else:
             say(f"{address}\nThis address works once, in one browser. Ctrl-C ends the page.")
         if options.open:

@@ -32,7 +32,10 @@ def _tokens(options: argparse.Namespace) -> int:
         raise ValueError("--cost needs --model")
     if options.file == _STDIN and sys.stdin is None:
         raise ValueError("standard input is closed")
-    content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
+    try:
+        content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"FILE: there is no file {options.file!r}; for a text, pipe it to taximeter tokens") from None
     try:
         # A byte order mark is not part of the text.
         text = files.decode(content)

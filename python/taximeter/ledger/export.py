@@ -28,7 +28,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 """What is known of a call, in the order in which it is shown."""
 _BLOCK: Final = 25_000
-"""Calls that are read at once: some 20 MB. Each block looks up the texts of its calls anew."""
+"""Calls that are read at once: some 20 MB."""
 
 
 def blocks(reader: _core.LedgerReader | ClickHouseReader, chosen: Selection, form: Form, *, raw: bool) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ fn condition(field: &str, op: Op, values: &[Option<&str>]) -> Condition {
     Condition::new(field, op, values.iter().map(|value| value.map(str::to_owned)).collect()).unwrap()
 }
 
-fn filters() -> Vec<Filter> {
+pub(super) fn filters() -> Vec<Filter> {
     let start = 1_790_000_000_000_000_000;
     let conditions = [
         vec![],
