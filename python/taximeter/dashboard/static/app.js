@@ -246,7 +246,7 @@ function toggleLive() {
   if (read().sort) return tools.setOrder("").then(toggleLive);
   stopLive = follow(api("live"), {
     calls: drawArrived,
-    missed: loadCalls,
+    missed: catchUp,
     leftOut: (count) => announce(`${count} calls came too fast to be shown.`),
     refused() {
       stopLive = null;
@@ -257,6 +257,18 @@ function toggleLive() {
   if (tools.lacks("arrivals")) announce("Live calls are on. They come ten seconds after they were made.");
   else announce("Live calls are on.");
   redrawCalls();
+}
+
+/** Show the newest calls that are not there yet. */
+async function catchUp() {
+  const data = await get("calls", query(read(), { limit: 25 })).catch(() => null);
+  const known = new Set(shownCalls.map((one) => one.id));
+  const fresh = data?.rows.filter((one) => !known.has(one.id)) ?? [];
+  if (!fresh.length || !stopLive) return;
+  if (fresh.length < data.rows.length || !known.size) return drawArrived(fresh.toReversed());
+  // There are more between those that are shown and these.
+  shownCalls = data.rows;
+  panels.calls($("calls"), data, tools);
 }
 
 function drawArrived(arrived) {

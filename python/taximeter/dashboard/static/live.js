@@ -4,8 +4,8 @@ const DRAW_EVERY = 150;
 
 /**
  * Follow the calls until the returned function is called.
- * `calls` takes new calls, the oldest first; `missed` loads those that came while the page was hidden; `leftOut` takes how many were
- * not sent; `refused` is called when the server sends no more.
+ * `calls` takes new calls, the oldest first; `missed` loads those that came before the stream began, or while the page was hidden;
+ * `leftOut` takes how many were not sent; `refused` is called when the server sends no more.
  */
 export function follow(url, { calls, missed, leftOut, refused }) {
   let source = null;
@@ -15,6 +15,9 @@ export function follow(url, { calls, missed, leftOut, refused }) {
   const draw = () => !isHeld && waiting.length && calls(waiting.splice(0));
   const open = () => {
     source = new EventSource(url);
+    // The stream begins at a call, so what `missed` finds now and what the stream sends have no gap. What arrives meanwhile waits.
+    isHeld = true;
+    source.addEventListener("open", () => missed().then(() => ((isHeld = false), draw())), { once: true });
     source.addEventListener("message", (event) => {
       waiting.push(JSON.parse(event.data));
       // Many calls at once are drawn once.
@@ -28,16 +31,7 @@ export function follow(url, { calls, missed, leftOut, refused }) {
     source = null;
     waiting = [];
   };
-  const see = async () => {
-    if (document.hidden) return end();
-    if (source) return;
-    open();
-    // What arrives meanwhile is drawn after the calls that were missed.
-    isHeld = true;
-    await missed();
-    isHeld = false;
-    draw();
-  };
+  const see = () => (document.hidden ? end() : source || open());
   const close = () => {
     document.removeEventListener("visibilitychange", see);
     end();
