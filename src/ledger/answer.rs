@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::error::LedgerError;
 use super::order::{COUNT_NAMES, ReportPage, Sums};
-use crate::money::Usd;
+use crate::money::{AmountError, Usd};
 
 const COUNTS: usize = COUNT_NAMES.len();
 /// The number of sums.
@@ -46,8 +46,15 @@ fn sums_of(cells: &[Option<Cow<'_, str>>]) -> Option<Sums> {
     for (count, cell) in sums.counts.iter_mut().zip(counts) {
         *count = cell.as_deref()?.parse().ok()?;
     }
-    let amount =
-        |cell: &Option<Cow<'_, str>>| cell.as_deref().map_or(Some(0), |text| text.parse::<Usd>().ok().map(Usd::units));
+    let amount = |cell: &Option<Cow<'_, str>>| match cell.as_deref() {
+        None => Some(0),
+        Some(text) => match text.parse::<Usd>() {
+            Ok(amount) => Some(amount.units()),
+            // The sums of the ledger's file end there, too.
+            Err(AmountError::TooLarge(text)) => Some(if text.starts_with('-') { i128::MIN } else { i128::MAX }),
+            Err(_) => None,
+        },
+    };
     (sums.cost, sums.saved) = (amount(&amounts[0])?, amount(&amounts[1])?);
     Some(sums)
 }
@@ -81,6 +88,16 @@ mod tests {
         let found = answered(&cut, &[None, Some(vec![0, 3600])]).unwrap();
         assert_eq!((found.groups, found.total.calls, found.others.calls, found.others.input_tokens), (7, 9, 7, 60));
         assert_eq!(found.others.cost.to_string(), "100000000000001");
+    }
+
+    #[test]
+    fn an_amount_that_is_too_large_is_the_largest() {
+        let most = Usd::from_units(i128::MAX);
+        for (text, expected) in [("170141183460470", most), ("-99999999999999999", Usd::from_units(i128::MIN))] {
+            let found =
+                answered(&LINE.replace("-0.500000000000000000000000", text), &[None, Some(vec![3600])]).unwrap();
+            assert_eq!(found.total.cost, expected);
+        }
     }
 
     #[test]

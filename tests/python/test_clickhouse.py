@@ -535,6 +535,13 @@ def test_sums_near_the_largest_and_times_to_2100_are_exact(server):
     assert [row.cost_usd for row in part] == sorted(sums.values(), reverse=True)[:3]
     assert part.total == report.total
     assert max(event["started_at"] for event in other.events()) == "2100-12-31T23:59:59.000000000Z"
+    # A greater sum is the largest amount, as in a ledger, and not another one.
+    server.run(f"INSERT INTO {TABLE} ({names}) SELECT generateUUIDv4(), {names.removeprefix('id, ')} FROM {TABLE} WHERE cost_usd > 1")
+    assert (
+        other.report(()).total.cost_usd
+        == other.report("user", limit=1).total.cost_usd
+        == Decimal("170141183460469.231731687303715884105727")
+    )
 
 
 def test_a_later_revision_of_a_call_replaces_it(server, make):

@@ -102,7 +102,8 @@ class ClickHouseReader:
         """Return a page of the groups of a stretch of time, and the sums of all its groups."""
         asked = Parameters()
         fields = [asked.part(parts[name]) if name in parts else asked.field(name) for name in by]
-        amounts = [f"ifNull(sum({name}), 0)" for name in ("cost_usd", saved) if name]
+        # A sum of 128 bits would become another amount above 1.7e14 USD, without an error.
+        amounts = [f"ifNull(sum(toDecimal256({name}, 24)), 0)" for name in ("cost_usd", saved) if name]
         counts = [*_COUNTS.values(), *amounts]
         sums = [f"s{index}" for index in range(len(counts))]
         names = [f"f{index}" for index in range(len(fields))]
