@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -211,7 +212,9 @@ def _cell(value: Any, *, is_raw: bool) -> str:
 
 
 def _json_value(value: Any) -> Any:
-    """Return a value as JSON has it: amounts as exact texts, bytes in hexadecimal."""
+    """Return a value as JSON has it: amounts as exact texts, bytes in hexadecimal, infinite numbers as texts."""
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
     return value.hex() if isinstance(value, bytes) else value
