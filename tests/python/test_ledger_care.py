@@ -155,6 +155,7 @@ def test_queries_read_an_empty_ledger_and_the_command_line_has_them(tmp_path, pa
     table = command(path.parent, "query", sql).stdout
     assert "\x1b" not in table and "\\x1b[2J" in table
     assert command(path.parent, "query", sql, "--csv").stdout.splitlines()[0] == "customer,calls,cost_usd"
+    assert '"a": "-inf"' in command(path.parent, "query", "SELECT -1e999 AS a", "--json").stdout
     assert "only statements that read" in command(path.parent, "query", "DELETE FROM events", code=2).stderr
 
 
@@ -222,6 +223,11 @@ def test_a_backup_is_a_moment_of_a_ledger_that_is_written(tmp_path):
     meter.close()
     with pytest.raises(ValueError, match="exists; name another file"):
         own.backup(target)
+    os.mkfifo(tmp_path / "fifo")
+    for special in (tmp_path / "fifo", tmp_path):
+        with pytest.raises(ValueError, match="is not a regular file"):
+            own.backup(special, replace=True)
+    assert (tmp_path / "fifo").is_fifo()
     with pytest.raises(ValueError, match="target: there is no directory"):
         own.backup(tmp_path / "none" / "x.db")
     with pytest.raises(ValueError, match="is the ledger itself"):

@@ -100,11 +100,14 @@ class Care:
             progress: Called with the pages that are copied, and all pages.
 
         Raises:
-            ValueError: There is no ledger, the file exists, or its directory does not.
+            ValueError: There is no ledger, the file exists or is no regular one, or its directory does not exist.
             LedgerError: The ledger cannot be read, or the file not written. An existing file is then unchanged.
         """
         if not (directory := Path(target).absolute().parent).is_dir():
             raise ValueError(f"target: there is no directory {str(directory)!r}; create it, or name another file")
+        if Path(target).exists() and not Path(target).is_file():
+            # The backup would take the place of a device such as /dev/null.
+            raise ValueError(f"target: {str(target)!r} is not a regular file; name another file")
         self._bring_up_to_date()
         done = _core.ledger_backup(self.path, target, replace, progress)
         return Backup(done["events"], done["bytes"])
