@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 from importlib import metadata
@@ -375,6 +376,14 @@ def test_closed_streams_are_not_an_error(used, state, closed):
     assert "Traceback" not in outcome.stderr
     # A message does not go to standard output because standard error is closed.
     assert "no calls" not in outcome.stdout
+
+
+def test_a_port_in_use_is_named_with_what_to_do(cli, used):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        error = cli("serve", "--port", str(port), code=2).stderr
+    assert f"--port: the page cannot listen at port {port} of '127.0.0.1'" in error
+    assert "0 for a free one" in error
 
 
 def test_control_characters_of_arguments_are_escapes_in_errors(cli, used):

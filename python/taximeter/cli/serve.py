@@ -79,17 +79,24 @@ def _serve(options: argparse.Namespace) -> int:
     make = partial(Ledger, source, timezone=own.timezone)
     budgets = engine_of(_default.default_meter).standings
     processes = partial(labelled, options.settings.state_dir)
-    with Server(
-        make,
-        token,
-        host=options.host,
-        port=options.port,
-        hosts=hosts,
-        budgets=budgets,
-        processes=processes,
-        metrics_by=metrics_by,
-        redact=redact,
-    ) as server:
+    try:
+        server = Server(
+            make,
+            token,
+            host=options.host,
+            port=options.port,
+            hosts=hosts,
+            budgets=budgets,
+            processes=processes,
+            metrics_by=metrics_by,
+            redact=redact,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"--port: the page cannot listen at port {options.port} of {options.host!r}: {error.strerror}; give another --port, "
+            "0 for a free one, or as --host an IPv4 address of this machine"
+        ) from None
+    with server:
         address = server.address()
         if options.json:
             answer(options, [{"address": address, "port": server.server_port, "ledger": own.place}])
