@@ -98,6 +98,20 @@ def test_bad_arguments_are_named(argument, value):
         taximeter.Destination("cloudevents+https://c.example/", **{argument: value})
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Content-Encoding"])
+def test_headers_that_a_request_has_of_its_own_are_refused(name):
+    with pytest.raises(taximeter.ConfigError, match=f"headers: {name.lower()} depends on the body"):
+        taximeter.Destination("cloudevents+https://c.example/", headers={name: "5"})
+
+
+@pytest.mark.parametrize("url", ["c.example\\@other.example/", "c.example/\r\nX: y", "c.example/\0"])
+def test_a_url_that_readers_take_in_different_ways_is_refused(url):
+    with pytest.raises(taximeter.ConfigError, match="url: it has a backslash or a control character"):
+        taximeter.Destination(f"cloudevents+https://{url}")
+    # Secrets that a file ends with a line break are usual.
+    assert taximeter.Destination("cloudevents+https://c.example/\n").host == "c.example"
+
+
 PROXIED = """
 import sys, taximeter
 # Unencrypted, so that a collector can be this test's proxy.

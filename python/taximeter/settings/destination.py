@@ -15,6 +15,8 @@ from . import otlp
 
 __all__ = ["Destination", "Secret"]
 
+_OWN_HEADERS = frozenset({"connection", "content-encoding", "content-length", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that say how long a body is and how it is sent."""
 _LIMITS: Final = ("max_events", "max_bytes", "linger", "concurrency")
 
 
@@ -188,6 +190,9 @@ def _split(given: _SecretArguments) -> tuple[str, Secret]:
     if not isinstance(given.url, str):
         kind = type(given.url).__name__
         raise ConfigError(f"destination: url: {kind} is not a text; give a URL such as cloudevents+https://host/path")
+    if any(character == "\\" or not character.isprintable() for character in given.url.strip()):
+        # Readers of URLs disagree about these, so the host that is shown could be another one than the host that is sent to.
+        raise ConfigError("destination: url: it has a backslash or a control character; write a path with slashes, or %5C")
     schemes = _core.destination_schemes()
     # A subinterpreter knows no schemes and accepts every URL.
     if "://" not in given.url or (schemes and given.url.partition("://")[0].lower() not in schemes):
@@ -210,6 +215,8 @@ def _headers(given: _SecretArguments, protocol: str) -> dict[str, Secret]:
         for name in given.headers:
             if not isinstance(name, str) or not isinstance(given.headers[name], str):
                 raise ConfigError("destination: headers: names and values must be texts")
+            if name.strip().lower() in _OWN_HEADERS:
+                raise ConfigError(f"destination: headers: {name.strip().lower()} depends on the body of each request; leave it out")
             found[name.lower()] = Secret(given.headers[name])
     return found
 
