@@ -63,7 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's settings and state from the tests."""
+    """Hide the developer's settings and state from the tests. No short test runs while an hour, or a day, ends."""
+    keep_clear_of_the_end(HOUR, 10)
     for name in [name for name in os.environ if name.startswith("TAXIMETER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
@@ -178,7 +179,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-DAY, HALF_HOUR = 86_400, 1_800
+DAY, HOUR, HALF_HOUR = 86_400, 3_600, 1_800
 """Seconds. At the end of a half-hour, a day begins in some time zone."""
 
 
