@@ -37,10 +37,11 @@ settings.load_profile("tests")
 SLOW = {
     "test_budget_commands", "test_cli_json", "test_cli_page", "test_cli_screens", "test_clickhouse", "test_client_behaviour",
     "test_compat_failures", "test_compat_paygent4", "test_compat_readmes", "test_compat_tokenr", "test_dashboard_clickhouse",
-    "test_dashboard_page", "test_delivery", "test_endpoints", "test_environments", "test_examples", "test_families",
-    "test_field_calls", "test_grafana", "test_hosts", "test_journals", "test_ledger_locks", "test_ledger_replaced",
+    "test_dashboard_page", "test_dashboard_page_live", "test_delivery", "test_endpoints", "test_environments", "test_examples",
+    "test_families", "test_field_calls", "test_grafana", "test_hosts", "test_journals", "test_ledger_locks", "test_ledger_replaced",
     "test_ledger_upgrade", "test_metrics", "test_network", "test_other_owner", "test_otlp_collector", "test_outage", "test_outbox",
-    "test_owner_locks", "test_process", "test_prune", "test_scanner", "test_signals", "test_sinks", "test_soak", "test_testing",
+    "test_owner_locks", "test_page_types", "test_process", "test_prune", "test_scanner", "test_signals", "test_sinks", "test_soak",
+    "test_testing",
 }  # fmt: skip
 """Files that `make test-fast` skips. Single slow tests of other files are marked there."""
 

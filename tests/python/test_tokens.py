@@ -248,6 +248,7 @@ def test_batches_have_the_counts_of_their_texts(oracle):
     assert taximeter.encoding("gpt2").count_batch([]) == []
 
 
+@pytest.mark.slow
 def test_threads_can_count_the_same_text():
     encoding = taximeter.encoding("o200k_base")
     texts = [corpora.languages(SAMPLE), corpora.source(SAMPLE), corpora.prose(SAMPLE)]
@@ -290,6 +291,7 @@ print("done")
     assert done.stdout == "done\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_long_count_releases_the_gil():
     encoding = taximeter.encoding("o200k_base")
     rng = random.Random(1)
