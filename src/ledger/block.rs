@@ -119,12 +119,18 @@ fn write(transaction: &Transaction<'_>, block: i64, calls: &[Packed]) -> Result<
 fn encode_texts(numbers: impl Iterator<Item = u32>) -> Option<Vec<u8>> {
     let (mut indexes, mut values, mut rows) =
         (HashMap::<u32, u64, foldhash::fast::RandomState>::default(), Vec::new(), Vec::new());
+    let mut last = None;
     for number in numbers {
-        let next = values.len() as u64;
-        rows.push(*indexes.entry(number).or_insert_with(|| {
-            values.push(number);
-            next
-        }));
+        // Neighbours often have the same.
+        let index = match last {
+            Some((same, index)) if same == number => index,
+            _ => *indexes.entry(number).or_insert_with(|| {
+                values.push(number);
+                values.len() as u64 - 1
+            }),
+        };
+        last = Some((number, index));
+        rows.push(index);
     }
     if values == [0] {
         return None;

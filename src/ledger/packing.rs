@@ -22,7 +22,7 @@ pub(super) fn encode(numbers: &[u64]) -> Option<Vec<u8>> {
     if max == 0 {
         return None;
     }
-    let exponent = common_exponent(|| numbers.iter().map(|number| u128::from(number - min)));
+    let exponent = common_exponent(numbers.iter().map(|number| u128::from(number - min)));
     let scale = 10_u64.pow(u32::from(exponent));
     let rows = numbers.iter().map(|number| (number - min) / scale);
     Some(pack(PLAIN, min, exponent, (max - min) / scale, rows))
@@ -32,7 +32,7 @@ pub(super) fn encode(numbers: &[u64]) -> Option<Vec<u8>> {
 pub(super) fn encode_optional(numbers: &[Option<u64>]) -> Option<Vec<u8>> {
     let present = || numbers.iter().flatten().copied();
     let (min, max) = (present().min()?, present().max()?);
-    let exponent = common_exponent(|| present().map(|number| u128::from(number - min)));
+    let exponent = common_exponent(present().map(|number| u128::from(number - min)));
     let scale = 10_u64.pow(u32::from(exponent));
     let rows = numbers.iter().map(|number| number.map_or(0, |number| (number - min) / scale + 1));
     Some(pack(OPTIONAL, min, exponent, (max - min) / scale + 1, rows))
@@ -42,7 +42,7 @@ pub(super) fn encode_optional(numbers: &[Option<u64>]) -> Option<Vec<u8>> {
 pub(super) fn encode_amounts(amounts: &[Option<Usd>]) -> Option<Vec<u8>> {
     let present = || amounts.iter().flatten().map(|amount| amount.units());
     let largest = present().map(i128::unsigned_abs).max()?;
-    let exponent = common_exponent(|| present().map(i128::unsigned_abs));
+    let exponent = common_exponent(present().map(i128::unsigned_abs));
     let scale = 10_u128.pow(u32::from(exponent));
     if largest / scale >= 1 << 62 {
         let mut bytes = vec![WIDE];
@@ -63,10 +63,14 @@ pub(super) fn encode_amounts(amounts: &[Option<Usd>]) -> Option<Vec<u8>> {
 }
 
 /// The highest power of ten that divides all numbers, up to 10^18.
-fn common_exponent<N: Iterator<Item = u128>>(numbers: impl Fn() -> N) -> u8 {
-    let mut exponent = 0;
-    while exponent < 18 && numbers().all(|number| number % 10_u128.pow(u32::from(exponent) + 1) == 0) {
-        exponent += 1;
+fn common_exponent(numbers: impl Iterator<Item = u128>) -> u8 {
+    let (mut exponent, mut scale) = (18, 10_u128.pow(18));
+    // Most numbers need one division: that by the highest power that divides all before.
+    for number in numbers {
+        while exponent > 0 && number % scale != 0 {
+            exponent -= 1;
+            scale /= 10;
+        }
     }
     exponent
 }

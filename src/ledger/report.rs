@@ -60,9 +60,9 @@ impl Reader {
         let sums = |dimensions, are_rows: bool| {
             let mut report = Report::new(&transaction, dimensions, watch.as_deref())?;
             if are_rows {
-                report.add_events(&all, None)?
+                report.add_events(&all, None)?;
             } else {
-                report.add(&all)?
+                report.add(&all)?;
             }
             page_of(&report.groups, &report.sums, Page::default())
         };
