@@ -11,7 +11,8 @@ const KEYS: &str = "check user and token of the destination";
 const GRANTS: &str = "create the table with `taximeter clickhouse init`, and grant INSERT on it to this user";
 const TABLE: &str = "the table has other columns or types: run `taximeter clickhouse check`, then alter the table or use another database";
 const READONLY: &str = "this user or table is read-only: use a user without the setting readonly, and a writable table";
-const ELSEWHERE: &str = "this is not an answer of ClickHouse: check the host and the port of the URL, and proxies in between";
+const ELSEWHERE: &str =
+    "this is not an answer of ClickHouse: check the host and the port of the URL, and proxies in between";
 const ROWS: &str = "see `taximeter clickhouse check`";
 
 /// The code of `ClickHouse` in a response: in its header or, from old servers, at the beginning of the body. `None` if another server
