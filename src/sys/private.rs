@@ -63,6 +63,7 @@ mod tests {
     use super::super::lock::ProcessLock;
     use super::*;
     use std::os::fd::AsRawFd;
+    use std::time::{Duration, Instant};
 
     /// Runs `look` in a forked child and returns its result. It may only make system calls, because other threads of the parent may
     /// have held any lock during the fork.
@@ -90,6 +91,15 @@ mod tests {
         unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
     }
 
+    /// Waits for a lock to be free. A program that another test starts has every descriptor, and with them the locks, until it runs.
+    fn wait_until(is_free: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !is_free() {
+            assert!(Instant::now() < deadline, "the lock is still held");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn a_forked_child_does_not_keep_private_files() {
         let dir = tempfile::tempdir().unwrap();
@@ -101,7 +111,7 @@ mod tests {
         assert!(in_child(|| !is_open(fd) && private.file().is_err() && is_open(ordinary.as_raw_fd())));
         assert!(append_private(&path).unwrap().try_lock().is_err(), "the child released the parent's lock");
         drop(private);
-        assert!(!is_open(fd) || append_private(&path).unwrap().try_lock().is_ok());
+        wait_until(|| !is_open(fd) || append_private(&path).unwrap().try_lock().is_ok());
     }
 
     #[test]
@@ -113,6 +123,6 @@ mod tests {
         assert!(ProcessLock::open(&path).unwrap().is_none());
         assert!(lock.is_linked());
         drop(lock);
-        assert!(ProcessLock::open(&path).unwrap().is_some());
+        wait_until(|| ProcessLock::open(&path).unwrap().is_some());
     }
 }
