@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::error::LedgerError;
-use super::packing::{self, Amounts};
+use super::packing::{self, Amounts, Optional};
 use super::watch::Watch;
 use crate::money::Usd;
 
@@ -304,13 +304,13 @@ impl Block {
     }
 
     /// The latency of each call in microseconds; `None` if none is known.
-    pub(super) fn latencies(&self, connection: &Connection) -> Result<Option<Vec<Option<u64>>>, LedgerError> {
-        self.column(connection, LATENCY, |bytes| packing::decode_optional(bytes, self.calls))
+    pub(super) fn latencies(&self, connection: &Connection) -> Result<Option<Optional>, LedgerError> {
+        self.column(connection, LATENCY, |bytes| Optional::decode(bytes, self.calls))
     }
 
     /// The time to the first token of each call in microseconds; `None` if none is known.
-    pub(super) fn ttfts(&self, connection: &Connection) -> Result<Option<Vec<Option<u64>>>, LedgerError> {
-        self.column(connection, TTFT, |bytes| packing::decode_optional(bytes, self.calls))
+    pub(super) fn ttfts(&self, connection: &Connection) -> Result<Option<Optional>, LedgerError> {
+        self.column(connection, TTFT, |bytes| Optional::decode(bytes, self.calls))
     }
 
     /// The calls of the block.
@@ -330,7 +330,7 @@ impl Block {
         let (latencies, ttfts) = (self.latencies(connection)?, self.ttfts(connection)?);
         let amount =
             |amounts: &Option<Amounts>, row| amounts.as_ref().and_then(|all| all.get(row)).map(Usd::from_units);
-        let number = |numbers: &Option<Vec<Option<u64>>>, row: usize| numbers.as_ref().and_then(|all| all[row]);
+        let number = |numbers: &Option<Optional>, row| numbers.as_ref().and_then(|all| all.get(row));
         for (row, call) in calls.iter_mut().enumerate() {
             (call.seq, call.started_at) = (seqs[row] as i64, times[row]);
             (call.cost, call.saved) = (amount(&costs, row), amount(&saved, row));

@@ -17,6 +17,20 @@ const OCTAVE: f64 = 8.0;
 /// More than the buckets of any duration: 2^(320/8) µs are 12 days.
 const BUCKETS: usize = 320;
 
+/// The bits of the fraction of a `f64`, and what its exponent has for numbers from 1 to 2.
+const MANTISSA_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+const EXPONENT_OF_ONE: usize = f64::MAX_EXP as usize - 1;
+/// The fractions, as bits, of the least numbers from 1 to 2 that are at or above 2^(1/8), 2^(2/8) … 2^(7/8).
+const EIGHTHS: [u64; OCTAVE as usize - 1] = [
+    0x1_72b8_3c7d_517b,
+    0x3_06fe_0a31_b716,
+    0x4_bfda_d536_2a28,
+    0x6_a09e_667f_3bcd,
+    0x8_ace5_422a_a0dc,
+    0xa_e89f_995a_d3ae,
+    0xd_5818_dcfb_a488,
+];
+
 /// The measured time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duration {
@@ -74,7 +88,7 @@ impl Reader {
                 let found = groups.of_calls(&block, &rows)?;
                 counts.resize(groups.len(), Counts::new());
                 rows.for_each(|row| {
-                    if let Some(us) = durations[row] {
+                    if let Some(us) = durations.get(row) {
                         count(&mut counts[found[row] as usize], us as f64);
                     }
                 });
@@ -103,9 +117,12 @@ impl Reader {
     }
 }
 
-/// The bucket of a duration in microseconds.
+/// The bucket of a duration in microseconds: `log2(us) * OCTAVE` without its fraction. A logarithm takes longer than to read the duration.
 pub(super) fn bucket(us: f64) -> usize {
-    ((us.max(1.0).log2() * OCTAVE) as usize).min(BUCKETS - 1)
+    let bits = us.max(1.0).to_bits();
+    let (octave, mantissa) = ((bits >> MANTISSA_BITS) as usize - EXPONENT_OF_ONE, bits & ((1 << MANTISSA_BITS) - 1));
+    let eighth: usize = EIGHTHS.iter().map(|limit| usize::from(mantissa >= *limit)).sum();
+    (octave * OCTAVE as usize + eighth).min(BUCKETS - 1)
 }
 
 fn count(counts: &mut Counts, us: f64) {
@@ -143,5 +160,21 @@ fn summed(key: Vec<String>, counts: &Counts, fractions: &[f64]) -> Durations {
         calls,
         percentiles: fractions.iter().map(percentile).collect(),
         buckets: buckets.map(|(bucket, count)| (milliseconds(bucket as f64 + 1.0), u64::from(*count))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_those_of_the_logarithm() {
+        let logarithm = |us: f64| ((us.max(1.0).log2() * OCTAVE) as usize).min(BUCKETS - 1);
+        let mut random = fastrand::Rng::with_seed(5);
+        let random = (0..200_000).map(|_| (random.f64() * 42.0).exp2());
+        let whole = (0..200_000).map(f64::from).chain((0..60).map(|octave| f64::from(octave).exp2()));
+        for us in whole.chain(random).chain([-1.0, 0.5, 1e300, f64::INFINITY, f64::NAN]) {
+            assert_eq!(bucket(us), logarithm(us), "{us}");
+        }
     }
 }

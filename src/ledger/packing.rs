@@ -143,11 +143,21 @@ pub(super) fn decode(bytes: &[u8], count: usize) -> Result<Vec<u64>, LedgerError
     Ok(rows.numbers)
 }
 
-/// The numbers of a column that [`encode_optional`] made.
-pub(super) fn decode_optional(bytes: &[u8], count: usize) -> Result<Vec<Option<u64>>, LedgerError> {
-    let rows = unpack(bytes, OPTIONAL, count)?;
-    let value = |number: u64| rows.base.wrapping_add((number - 1).wrapping_mul(rows.scale));
-    Ok(rows.numbers.into_iter().map(|number| (number > 0).then(|| value(number))).collect())
+/// The numbers of a column that [`encode_optional`] made. They are scaled when they are asked for: a vector of options takes twice the
+/// memory, and most of the time goes to new pages of memory.
+pub(super) struct Optional(Rows);
+
+impl Optional {
+    pub(super) fn decode(bytes: &[u8], count: usize) -> Result<Self, LedgerError> {
+        unpack(bytes, OPTIONAL, count).map(Self)
+    }
+
+    /// The number of a row.
+    #[inline]
+    pub(super) fn get(&self, row: usize) -> Option<u64> {
+        let number = self.0.numbers[row].checked_sub(1)?;
+        Some(self.0.base.wrapping_add(number.wrapping_mul(self.0.scale)))
+    }
 }
 
 /// The amounts of a column that [`encode_amounts`] made.
@@ -204,8 +214,10 @@ mod tests {
             let some = |row: usize| holes >> (row % 64) & 1 == 0;
             let optional: Vec<_> =
                 numbers.iter().enumerate().map(|(row, n)| some(row).then_some(*n / 2)).collect();
-            let decoded = encode_optional(&optional).map_or(Ok(vec![None; count]), |b| decode_optional(&b, count)).unwrap();
-            prop_assert_eq!(&decoded, &optional);
+            let decoded = encode_optional(&optional).map(|bytes| Optional::decode(&bytes, count).unwrap());
+            for (row, number) in optional.iter().enumerate() {
+                prop_assert_eq!(decoded.as_ref().and_then(|decoded| decoded.get(row)), *number);
+            }
             let amounts: Vec<_> = numbers.iter().enumerate().map(|(row, n)| some(row).then(|| {
                 let sign = if row % 3 == 0 { -1 } else { 1 };
                 let scale = if holes & 1 == 0 { 1 } else { 1_000_000_000_000 };
@@ -224,7 +236,9 @@ mod tests {
         #[test]
         fn damaged_columns_are_errors(bytes in prop::collection::vec(any::<u8>(), 0..60), count in 0_usize..20) {
             let _ = decode(&bytes, count);
-            let _ = decode_optional(&bytes, count);
+            if let Ok(numbers) = Optional::decode(&bytes, count) {
+                for row in 0..count { numbers.get(row); }
+            }
             if let Ok(amounts) = Amounts::decode(&bytes, count) {
                 for row in 0..count { amounts.get(row); }
             }

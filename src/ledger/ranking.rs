@@ -182,7 +182,7 @@ fn add_block(
         }
         Order::By(Measure::Latency) => {
             let latencies = block.latencies(connection)?;
-            rows.for_each(|row| add(row, latencies.as_ref().and_then(|all| all[row]).map(i128::from)));
+            rows.for_each(|row| add(row, latencies.as_ref().and_then(|all| all.get(row)).map(i128::from)));
         }
     }
     places.sort_unstable_by_key(|place| Reverse(*place));

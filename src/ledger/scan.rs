@@ -160,7 +160,7 @@ fn retain_numbers(
         }
         "latency_ms" | "ttft_ms" => {
             let found = if name == "ttft_ms" { block.ttfts(connection)? } else { block.latencies(connection)? };
-            rows.retain(|row| condition.meets_number(milliseconds(found.as_ref().and_then(|all| all[row]))));
+            rows.retain(|row| condition.meets_number(milliseconds(found.as_ref().and_then(|all| all.get(row)))));
         }
         _ => {
             let column = COUNTS.iter().position(|count| *count == name).ok_or(LedgerError::BadBlock)?;

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use super::block::{self, Block, COUNTS, TEXTS, Values};
 use super::error::LedgerError;
+use super::packing::Optional;
 
 /// A value that blocks have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub(super) struct Unpacked {
     texts: [Option<Values>; TEXTS.len()],
     counts: [Option<Vec<u64>>; COUNTS.len()],
     times: Vec<u64>,
-    latencies: Option<Vec<Option<u64>>>,
-    first_tokens: Option<Vec<Option<u64>>>,
+    latencies: Option<Optional>,
+    first_tokens: Option<Optional>,
     /// The place of the call in the block.
     row: usize,
 }
@@ -123,6 +124,6 @@ impl Unpacked {
     /// A duration of the call that was asked for, in microseconds.
     pub(super) fn duration(&self, part: Part) -> Option<u64> {
         let found = if part == Part::FirstToken { &self.first_tokens } else { &self.latencies };
-        found.as_ref().and_then(|all| all[self.row])
+        found.as_ref().and_then(|all| all.get(self.row))
     }
 }

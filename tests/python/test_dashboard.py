@@ -206,7 +206,8 @@ def test_percentiles_over_time_are_those_of_the_days(server, ledger):
 
 
 def test_percentiles_are_near_the_exact_ones(server, ledger):
-    rows = {row["model"]: row for row in get(server, "latency", since="60d")["rows"]}
+    answer = get(server, "latency", since="60d")
+    rows = {row["model"]: row for row in answer["rows"]}
     exact: dict[str, list[float]] = {}
     for event in ledger.events():
         if "latency_ms" in event:
@@ -218,7 +219,11 @@ def test_percentiles_are_near_the_exact_ones(server, ledger):
         for name, fraction in (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)):
             assert rows[model][name] == pytest.approx(found[math.ceil(fraction * len(found)) - 1], rel=0.05, abs=0.1)
         assert "ttft_p50_ms" not in rows[model]
-    assert get(server, "latency", where="model=nosuch2")["rows"] == []
+    everything = sorted(value for values in exact.values() for value in values)
+    assert answer["total"]["latency_p95_ms"] == pytest.approx(everything[math.ceil(0.95 * len(everything)) - 1], rel=0.05, abs=0.1)
+    assert answer["total"].items() <= get(server, "summary", since="60d").items()
+    none = get(server, "latency", where="model=nosuch2")
+    assert none["rows"] == [] and set(none["total"].values()) == {None}
     with pytest.raises(ValueError, match="latency_ms"):
         ledger.percentiles("latency")
     with pytest.raises(ValueError, match=r"0\.95"):

@@ -129,6 +129,7 @@ def test_the_figures_are_those_of_the_report(visit, path):
     report = taximeter.Ledger(path, timezone="UTC").report("model")
     tile = page.locator(".tile").first
     assert tile.locator("span").first.get_attribute("title") == f"${report.total.cost_usd}"
+    expect(page.locator(".tile", has_text="p95 / TTFT").locator(".value")).to_have_text(re.compile(r"^\d+ / – ms$"))
     shown = {
         row.locator("td").nth(0).inner_text(): row.locator("td").nth(3).inner_text() for row in page.locator("#top tbody tr").all()
     }
@@ -345,6 +346,7 @@ def test_what_takes_too_long_is_said_in_its_panel(visit, path):
     with serving(path, Late) as own:
         page = visit(at=own)
         expect(page.locator("#latency [role=alert]")).to_contain_text("choose a shorter period")
+        expect(page.locator(".tile", has_text="p95 / TTFT").locator(".value")).to_have_text("–")
         expect(page.locator("#top tbody tr")).to_have_count(3)
         page.context.close()
     visit.said.clear()

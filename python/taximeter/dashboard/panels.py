@@ -71,16 +71,20 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
 
     There is no forecast for a part of the calls.
     """
-    return _summary(source, state, report_of(source, state, ()))
+    report = report_of(source, state, ())
+    return {**_sums(source, state, report), **_durations(source, state, report), **about(report)}
 
 
 def first(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
-    """Return what the page needs before all else, `meta` and `summary`, in one answer. The query is that of the page's address."""
+    """Return what the page needs before all else, `meta` and the sums of `summary`, in one answer.
+
+    The query is that of the page's address. The durations come with `latency`, because they take fifty times as long as the sums.
+    """
     report = report_of(source, state, ())
-    return {**_meta(source, state, redaction, report), **_summary(source, state, report)}
+    return {**_meta(source, state, redaction, report), **_sums(source, state, report)}
 
 
-def _summary(source: Source, state: State, report: Report) -> dict[str, Any]:
+def _sums(source: Source, state: State, report: Report) -> dict[str, Any]:
     before = None
     if report.since is not None:
         until = report.until or datetime.now(state.zone)
@@ -97,9 +101,14 @@ def _summary(source: Source, state: State, report: Report) -> dict[str, Any]:
         "before": before,
         "last_hour_usd": format(hour.cost_usd, "f"),
         "forecast_usd": None if state.where else _forecast(source, state),
+    }
+
+
+def _durations(source: Source, state: State, report: Report) -> dict[str, Any]:
+    """Return percentiles of all calls of the period."""
+    return {
         "latency_p95_ms": _percentile(source, state, report, "latency_ms", 0.95),
         "ttft_p50_ms": _percentile(source, state, report, "ttft_ms", 0.5),
-        **about(report),
     }
 
 
@@ -237,7 +246,7 @@ def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
 
 
 def latency(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
-    """Return percentiles of the latency and of the time to the first token, by model."""
+    """Return percentiles of the latency and of the time to the first token, by model and of all calls."""
     report = report_of(source, state, ())
 
     def found(what: str) -> dict[str | None, dict[str, Any]]:
@@ -253,7 +262,7 @@ def latency(source: Source, state: State, redaction: Redaction) -> dict[str, Any
         {"model": redaction.value("model", model), **first_tokens.get(model, {}), **values}
         for model, values in found("latency_ms").items()
     ]
-    return {"rows": rows[: state.limit], **about(report)}
+    return {"rows": rows[: state.limit], "total": _durations(source, state, report), **about(report)}
 
 
 def latency_series_of(source: Source, state: State) -> tuple[str, Report, list[str], dict[str, list[Number]]]:

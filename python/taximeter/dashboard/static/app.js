@@ -39,6 +39,8 @@ async function get(name, search = query(read())) {
 }
 
 const tools = {
+  /** The durations of all calls, once the panel of latencies has its answer. */
+  durations: null,
   get,
   api,
   url: (path, more = {}) => `${BASE}${path}${query(read(), more)}`,
@@ -128,15 +130,20 @@ async function load() {
     if (error) throw error;
     return data;
   };
+  let durations = null;
+  tools.durations = new Promise((resolve, reject) => (durations = { resolve, reject }));
+  tools.durations.catch(() => {}); // the panel of latencies says why
   const one = async ([id, question, more, draw]) => {
     const section = $(id);
     try {
       const data = await answer(question, more);
+      if (id === "latency") durations.resolve(data.total);
       await asked;
       if (own !== run || meta.first === null) return;
       await draw(section, data, tools);
     } catch (error) {
       if (own !== run) return;
+      if (id === "latency") durations.reject(error);
       // Another order may have an answer.
       if (id === "calls") panels.calls(section, { rows: (shownCalls = []), problem: error.message }, tools);
       else panels.failed(section, error, load);

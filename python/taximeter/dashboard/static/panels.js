@@ -21,10 +21,10 @@ export function failed(section, error, again) {
   );
 }
 
-/** A link that saves a table as CSV. */
+/** A link that saves a table as CSV. `rows` are an array, or a function that returns one when they are saved. */
 function saveCsv(name, columns, rows) {
   const save = () => {
-    const url = URL.createObjectURL(new Blob([csv(columns, rows)], { type: "text/csv" }));
+    const url = URL.createObjectURL(new Blob([csv(columns, typeof rows === "function" ? rows() : rows)], { type: "text/csv" }));
     h("a", { href: url, download: `taximeter-${name}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   };
@@ -97,26 +97,40 @@ function beside(now, before, text, isCost) {
 
 const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value" }, content), h("p", { class: "note" }, notes.filter(Boolean)));
 
+/** The tile of durations; `unknown` stands for those that are not there. */
+function durationsTile({ latency_p95_ms: latency, ttft_p50_ms: first }, unknown) {
+  const isKnown = latency !== undefined;
+  const title = isKnown ? `latency p95 ${duration(latency)}, time to the first token p50 ${duration(first)}` : null;
+  return tile("p95 / TTFT", h("span", { title }, isKnown ? durations(latency, first) : unknown), latency === null ? "no call has a latency" : "latency, first token");
+}
+
 export function tiles(section, data, tools) {
   const { total, before } = data;
   const saved = tools.lacks("cache_saved_usd") ? null : total.cache_saved_usd;
   const unpriced = () => document.getElementById("unpriced").scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   const spend = total.calls && total.unpriced === total.calls ? "unknown" : `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`;
+  const sums = { ...total };
+  // Durations take the server fifty times as long as sums, so they come with the panel of latencies.
+  const late = durationsTile({}, "…");
+  tools.durations.then(
+    (found) => late.replaceWith(durationsTile(Object.assign(sums, found))),
+    () => late.replaceWith(durationsTile({}, "–")),
+  );
   const shownTiles = [
     tile("Spend", h("span", { title: `$${total.cost_usd}` }, spend), before && beside(total.cost_usd, before.cost_usd, money(before.cost_usd), true)),
     tile("This month", data.forecast_usd ? `${money(data.forecast_usd[0], true)}–${money(data.forecast_usd[1], true).slice(1)}` : "–", data.forecast_usd ? `expected, now ${money(data.last_hour_usd)}/h` : `now ${money(data.last_hour_usd)}/h`),
     tile("Calls", h("span", { title: count(total.calls) }, short(total.calls)), before && beside(total.calls, before.calls, short(before.calls))),
     tile("Errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
-    tile("p95 / TTFT", h("span", { title: `latency p95 ${duration(data.latency_p95_ms)}, time to the first token p50 ${duration(data.ttft_p50_ms)}` }, durations(data.latency_p95_ms, data.ttft_p50_ms)), data.latency_p95_ms === null ? "no call has a latency" : "latency, first token"),
+    late,
     tile("Input from cache", share(total.cache_read_tokens, total.input_tokens), saved !== null && Number(saved) ? `${money(saved)} saved` : `of ${short(total.input_tokens)} tokens`),
     total.unpriced
       ? tile("Without a price", short(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: unpriced }, "not in sums: show"))
       : tile("Without a price", "0", "every call has a cost"),
   ];
   const keys = [...Object.keys(total), "latency_p95_ms", "ttft_p50_ms"];
-  const rows = [["period", { ...total, ...data }], ["before", before]].filter(([, sums]) => sums);
+  const rows = () => [["period", sums], ...(before ? [["before", before]] : [])].map(([name, of]) => [name, ...keys.map((key) => of[key])]);
   section.replaceChildren(
-    h("header", {}, h("p", { class: "note" }, `${data.since ? moment(data.since) : "The first call"} to ${data.until ? moment(data.until) : "now"}, ${data.timezone}`), h("div", { class: "tools" }, saveCsv("summary", ["of", ...keys], rows.map(([name, sums]) => [name, ...keys.map((key) => sums[key])])), saveJson(tools.api("summary"), "summary"))),
+    h("header", {}, h("p", { class: "note" }, `${data.since ? moment(data.since) : "The first call"} to ${data.until ? moment(data.until) : "now"}, ${data.timezone}`), h("div", { class: "tools" }, saveCsv("summary", ["of", ...keys], rows), saveJson(tools.api("summary"), "summary"))),
     h("div", { class: "tiles" }, shownTiles),
   );
 }
