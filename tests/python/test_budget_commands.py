@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_a_recount_takes_what_is_used_from_the_ledger(cli, state):
         return [one["used"] for one in rows(cli("budgets", "--json"))]
 
     spend(state, "acme")
-    with sqlite3.connect(state / "ledger.db") as ledger:
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE budget_spend SET cost_usd = '0.004'")
     assert cli("budgets", "recount").stdout == "1 key counted again from the ledger\n"
     assert used() == ["0.004"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_counts_survive_a_reboot(state, lost: str):
     assert used(budgets)["day", "acme"] == ("0.03", "0.01", 2)
     meter.close(5)
     ticket.end("failed")
-    with sqlite3.connect(state / "ledger.db") as ledger:
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
         rows = ledger.execute(
             "SELECT budget, key, calls, tokens, cost_usd FROM budget_spend WHERE budget = 'day' ORDER BY key"
         ).fetchall()

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
+from contextlib import closing
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -261,7 +262,7 @@ def test_a_file_that_is_not_a_ledger_or_newer_is_a_clear_error(tmp_path, meter):
         taximeter.Ledger(nonsense)
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.flush()
-    with sqlite3.connect(meter.settings.ledger) as connection:
+    with closing(sqlite3.connect(meter.settings.ledger)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(taximeter.LedgerError, match="schema 99"):

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
@@ -290,14 +291,14 @@ def test_only_sound_ledgers_are_restored(tmp_path):
 
     def changed(name, *statements):
         shutil.copy(good, tmp_path / name)
-        with sqlite3.connect(tmp_path / name) as connection:
+        with closing(sqlite3.connect(tmp_path / name)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
         connection.close()
         return tmp_path / name
 
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as connection:
+    with closing(sqlite3.connect(foreign)) as connection, connection:
         connection.execute("CREATE TABLE x (y)")
     connection.close()
     damaged = bytearray(good.read_bytes())
@@ -341,7 +342,7 @@ def test_a_wrong_state_directory_is_an_error(tmp_path, path):
 def test_a_compacted_ledger_is_smaller_and_the_same(tmp_path):
     source = fill(tmp_path / "state", 2_000)
     events = list(taximeter.Ledger(source).events())
-    with sqlite3.connect(source) as connection:
+    with closing(sqlite3.connect(source)) as connection, connection:
         connection.execute("CREATE TABLE ballast AS SELECT randomblob(1000000) AS x")
         connection.execute("DROP TABLE ballast")
     connection.close()
@@ -375,7 +376,7 @@ def test_sums_that_do_not_agree_with_the_calls_are_found(tmp_path):
     source = fill(tmp_path / "state", 300)
     own = taximeter.Ledger(source)
     assert own.check().faults == ()
-    with sqlite3.connect(source) as connection:
+    with closing(sqlite3.connect(source)) as connection, connection:
         connection.execute("UPDATE hourly SET calls = calls + 1 WHERE model = 'gpt-4o' AND status = 'error'")
     connection.close()
     (fault,) = own.check().faults

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ work()
 
 
 def ledger_ids(state: Path) -> list[str]:
-    with sqlite3.connect(state / "ledger.db") as connection:
+    with closing(sqlite3.connect(state / "ledger.db")) as connection, connection:
         ids = [row[0] for row in connection.execute("SELECT id FROM events")]
     connection.close()
     return ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -183,7 +184,7 @@ def test_retention_deletes_old_calls_when_new_ones_are_stored(state):
 
 def test_new_ledgers_give_space_back_and_older_ones_after_a_compaction(state):
     own = fill(state, 100)
-    with sqlite3.connect(state / "ledger.db") as connection:
+    with closing(sqlite3.connect(state / "ledger.db")) as connection, connection:
         assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
         connection.execute("PRAGMA journal_mode = delete")
         connection.execute("PRAGMA auto_vacuum = none")
@@ -191,7 +192,7 @@ def test_new_ledgers_give_space_back_and_older_ones_after_a_compaction(state):
         assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
     connection.close()
     own.compact()
-    with sqlite3.connect(state / "ledger.db") as connection:
+    with closing(sqlite3.connect(state / "ledger.db")) as connection, connection:
         assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
     connection.close()
     assert len(check_reports_agree(own)) == 100

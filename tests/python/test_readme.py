@@ -16,6 +16,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 import yaml
@@ -134,7 +135,7 @@ def test_every_block_is_checked(page):
 def test_sql_runs_on_a_ledger(meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1, tags={"plan": "pro"})
     meter.flush()
-    with sqlite3.connect(meter.settings.ledger) as connection:
+    with closing(sqlite3.connect(meter.settings.ledger)) as connection, connection:
         for page in PAGES:
             for block in blocks(page):
                 # The statements of that page are for ClickHouse.
