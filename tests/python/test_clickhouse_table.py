@@ -143,31 +143,33 @@ def test_the_statement_has_the_options_and_refuses_others():
             ddl("metering", "calls", **wrong)
 
 
-def test_old_servers_without_the_header_are_understood_by_their_body(state):
-    """18.16 knows no token: delivery pauses, and keeps the events."""
-    said = b"Code: 115, e.displayText() = DB::Exception: Unknown setting insert_deduplication_token, e.what() = DB::Exception\n"
-    with Recorder((404, {}, said)) as server:
+@pytest.mark.parametrize(
+    ("status", "said", "error"),
+    [
+        # Server 18.16 knows no token, and sends its code in the body only.
+        (
+            404,
+            b"Code: 115, e.displayText() = DB::Exception: Unknown setting insert_deduplication_token, e.what() = DB::Exception\n",
+            "code 115, UNKNOWN_SETTING; this server is older than 23.8",
+        ),
+        # The server's own port 9000 answers so to HTTP.
+        (
+            400,
+            b"Port 9000 is for clickhouse-client program\r\nYou must use port 8123 for HTTP.\r\n",
+            "not an answer of ClickHouse: check the host and the port",
+        ),
+    ],
+    ids=["old server", "port of another protocol"],
+)
+def test_servers_that_cannot_take_events_pause_delivery_and_no_event_is_given_up(state, status, said, error):
+    with Recorder((status, {}, said)) as server:
         meter = taximeter.Meter(destination=server.destination(), state_dir=state)
         for number in range(20):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number)
         meter.flush(5)
         (stats,) = meter.stats()["destinations"].values()
         assert (stats["state"], stats["pending"], stats["dead"]) == ("paused", 20, 0)
-        assert "code 115, UNKNOWN_SETTING; this server is older than 23.8" in stats["last_error"]
-        meter.close(0.1)
-
-
-def test_a_port_of_another_protocol_pauses_and_no_event_is_given_up(state):
-    """As the server's own port 9000 answers to HTTP."""
-    said = b"Port 9000 is for clickhouse-client program\r\nYou must use port 8123 for HTTP.\r\n"
-    with Recorder((400, {}, said)) as server:
-        meter = taximeter.Meter(destination=server.destination(), state_dir=state)
-        for number in range(20):
-            meter.track(provider="openai", model="gpt-4o", input_tokens=number)
-        meter.flush(5)
-        (stats,) = meter.stats()["destinations"].values()
-        assert (stats["state"], stats["pending"], stats["dead"]) == ("paused", 20, 0)
-        assert "not an answer of ClickHouse: check the host and the port" in stats["last_error"]
+        assert error in stats["last_error"]
         meter.close(0.1)
 
 
