@@ -67,7 +67,7 @@ pub(super) fn text(connection: &Connection, number: u32) -> Result<String, Ledge
     known(connection, number)?.ok_or(LedgerError::BadBlock)
 }
 
-/// The text with a number; `None` if there is none.
+/// Reads the text that has this number, or returns `None` if no text has it.
 pub(super) fn known(connection: &Connection, number: u32) -> Result<Option<String>, LedgerError> {
     let mut select = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
     Ok(select.query_row([number], |row| row.get(0)).optional()?)

@@ -20,7 +20,6 @@ _DRIFT: Final = 0.2
 """The standard deviation of the rate of the rest of a period, as a part of the rate so far: traffic has nights and weekends."""
 _CLOSE: Final = 0.05
 """A range that is narrower than this part of its middle is one number."""
-
 _WHOLE: Final = 100
 """From this many US dollars on, an expectation has no cents."""
 
